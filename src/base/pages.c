@@ -1,0 +1,41 @@
+#include "base/pages.h"
+
+#include <stdio.h>
+#include <sys/mman.h>
+
+#define HUGE_PAGE_BYTES ((size_t)2 << 20)
+
+void *pages_reserve(size_t size) {
+    size_t rounded = bytes_align_up(size, HUGE_PAGE_BYTES);
+    char *area = mmap(NULL, rounded + HUGE_PAGE_BYTES, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (area == MAP_FAILED) {
+        return NULL;
+    }
+    char *aligned = (char *)bytes_align_up((uintptr_t)area, HUGE_PAGE_BYTES);
+    size_t before = (size_t)(aligned - area);
+    if (before > 0) {
+        (void)munmap(area, before);
+    }
+    (void)munmap(aligned + rounded, HUGE_PAGE_BYTES - before);
+    /* Only a hint: small pages are slower, not wrong. */
+    (void)madvise(aligned, rounded, MADV_HUGEPAGE);
+    return aligned;
+}
+
+void pages_release(void *memory, size_t size) {
+    if (memory != NULL) {
+        (void)munmap(memory, bytes_align_up(size, HUGE_PAGE_BYTES));
+    }
+}
+
+bool pages_huge_available(void) {
+    FILE *file = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "re");
+    if (file == NULL) {
+        return false;
+    }
+    char line[128] = "";
+    bool read = fgets(line, sizeof(line), file) != NULL;
+    (void)fclose(file);
+    return read && strstr(line, "[never]") == NULL;
+}

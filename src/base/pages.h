@@ -1,0 +1,16 @@
+/** Large zeroed memory straight from the system, on huge pages where it gives them.
+ *  @thread any. */
+#ifndef ORDERD_BASE_PAGES_H
+#define ORDERD_BASE_PAGES_H
+
+#include "base/bytes.h"
+
+/** Reserves `size` zeroed bytes, aligned to 2 MiB; pages appear as they are touched. NULL where
+ *  the system refuses. Release with pages_release and the same size. */
+void *pages_reserve(size_t size);
+void pages_release(void *memory, size_t size);
+
+/** True where the system lets programs use transparent huge pages. */
+bool pages_huge_available(void);
+
+#endif

@@ -1,0 +1,110 @@
+/** Where hot orders live until they are final and archived; the one place that decides about a
+ *  create or a change. Batch in, batch out; every item has its own result.
+ *
+ *  Implemented by adapter/embedded (the journal) and, for clusters, by adapter/mariadb:
+ *  - create: one transaction a batch and shard, one INSERT into `order_refs` and one into `orders`;
+ *    the store gives the ids, from the node number that it has leased.
+ *  - change: `SELECT ... FOR UPDATE` in id order, order_change_judge for each, one joined UPDATE.
+ *  - get, find: one query a shard and batch.
+ *  - scan: a range over the primary key, as ids rise with time; the cursor is the last id seen.
+ *  - release: `DELETE ... WHERE order_id = ? AND version = ?` of what the archive has.
+ *  - expire: a range DELETE on `order_refs`, limited.
+ *
+ *  @thread every operation may be submitted from any thread, never blocks, and completes on the
+ *  submitter's mailbox. */
+#ifndef ORDERD_PORT_ORDER_STORE_H
+#define ORDERD_PORT_ORDER_STORE_H
+
+#include "order/change.h"
+#include "order/record.h"
+#include "port/port_request.h"
+
+/** Creates. Results: CREATED, REPLAYED, CONFLICT, BUSY, UNAVAILABLE, UNKNOWN. */
+struct order_create_batch {
+    struct port_request request;
+    size_t count;
+    /** In: accepted drafts. Out: the created order, or for REPLAYED and CONFLICT the one that the
+     *  reference belongs to, as it is now. */
+    struct order_record *orders;
+    const uint64_t *reference_hashes; /* of `orders`, by order_record_reference_hash */
+    uint8_t *results;
+    size_t progress; /* the store's, while it has the batch */
+};
+
+/** Changes. Results: CHANGED, UNCHANGED, ILLEGAL, MISMATCH, BAD_TIME, ABSENT, BUSY, UNAVAILABLE,
+ *  UNKNOWN. ABSENT: it is not a hot order; the archive may have it. */
+struct order_change_batch {
+    struct port_request request;
+    size_t count;
+    const struct order_change *changes;
+    struct order_record *orders; /* out: the order after it; or as it is, where it was refused */
+    uint8_t *results;
+    size_t progress; /* the store's, while it has the batch */
+};
+
+/** Look-ups by reference. Results: FOUND, FOUND_ID, ABSENT, UNAVAILABLE. */
+struct order_find_batch {
+    struct port_request request;
+    size_t count;
+    /** In: partner_code and partner_order_id. Out: the order, or for FOUND_ID its order_id. */
+    struct order_record *orders;
+    uint8_t *results;
+    void *next; /* the store's, while it has the batch */
+};
+
+enum order_scan_kind {
+    ORDER_SCAN_OVERDUE, /* not final, and created before `before_us` */
+    ORDER_SCAN_FINAL    /* final, not released, and last changed before `before_us` */
+};
+
+/** A walk over the hot orders, a slice at a time. Everything that is there for a whole round is
+ *  seen in it. */
+struct order_scan_batch {
+    struct port_request request;
+    enum order_scan_kind kind;
+    int64_t before_us;
+    uint64_t cursor; /* 0 begins; out: where to go on, 0 after the last slice of a round */
+    size_t limit;    /* of orders in one slice */
+    size_t count;    /* out */
+    struct order_record *orders;
+    uint8_t result; /* FOUND (also for none) or UNAVAILABLE */
+};
+
+/** Takes orders out that the archive holds. Results: RELEASED (also where it was already gone),
+ *  MISMATCH, UNAVAILABLE, UNKNOWN. */
+struct order_release_batch {
+    struct port_request request;
+    size_t count;
+    const struct order_record *orders; /* as they are in the archive */
+    uint8_t *results;
+    size_t progress; /* the store's, while it has the batch */
+};
+
+/** Forgets references of orders that are final and were created before `before_us`. */
+struct order_expire_batch {
+    struct port_request request;
+    int64_t before_us;
+    size_t limit;
+    size_t count; /* out: how many were forgotten, where the store can count them */
+    bool more;    /* out: the limit was reached */
+    uint8_t result; /* STORED or UNAVAILABLE */
+};
+
+struct order_store;
+
+struct order_store_ops {
+    enum port_submit (*create)(struct order_store *store, struct order_create_batch *batch);
+    enum port_submit (*change)(struct order_store *store, struct order_change_batch *batch);
+    enum port_submit (*get)(struct order_store *store, struct order_get_batch *batch);
+    enum port_submit (*find)(struct order_store *store, struct order_find_batch *batch);
+    enum port_submit (*scan)(struct order_store *store, struct order_scan_batch *batch);
+    enum port_submit (*release)(struct order_store *store, struct order_release_batch *batch);
+    enum port_submit (*expire)(struct order_store *store, struct order_expire_batch *batch);
+};
+
+/** First member of every implementation. */
+struct order_store {
+    const struct order_store_ops *ops;
+};
+
+#endif
