@@ -10,6 +10,9 @@
 void *pages_reserve(size_t size);
 void pages_release(void *memory, size_t size);
 
+/** Makes all of it zero again, and gives the pages back to the system. */
+void pages_clear(void *memory, size_t size);
+
 /** True where the system lets programs use transparent huge pages. */
 bool pages_huge_available(void);
 

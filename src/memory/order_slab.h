@@ -25,14 +25,17 @@ _Static_assert(sizeof(struct order_cold) == 112, "bytes an order beside the indi
 struct order_slab {
     struct order_cold *entries; /* owned */
     uint32_t capacity;
-    uint32_t untouched;     /* entries from here on were never used */
-    uint32_t free_head;     /* an entry that lists free ones; ORDER_SLAB_NONE: none */
-    uint32_t free_in_head;  /* how many it lists */
+    uint32_t untouched;    /* entries from here on were never used */
+    uint32_t free_head;    /* an entry that lists free ones; ORDER_SLAB_NONE: none */
+    uint32_t free_in_head; /* how many it lists */
     uint32_t used;
 };
 
 MUST_CHECK bool order_slab_init(struct order_slab *slab, uint32_t capacity);
 void order_slab_deinit(struct order_slab *slab);
+
+/** Every entry is free and untouched again. */
+void order_slab_clear(struct order_slab *slab);
 
 /** ORDER_SLAB_NONE where every entry is used. */
 uint32_t order_slab_take(struct order_slab *slab);
