@@ -240,7 +240,8 @@ static void print_value(const struct config_option *option, const void *values, 
         fprintf(out, "%s = %s\n", option->name, (const char *)field);
         return;
     case CONFIG_secret:
-        fprintf(out, ";%s = %s\n", option->name, *(const char *)field != 0 ? "(set, not shown)" : "");
+        fprintf(out, ";%s = %s\n", option->name,
+                *(const char *)field != 0 ? "(set, not shown)" : "");
         return;
     }
 }

@@ -59,8 +59,7 @@ static enum disk_status posix_open(struct disk *disk, const char *name, enum dis
         opened->fd = openat(posix->directory_fd, name, O_RDONLY | O_CLOEXEC);
         break;
     case DISK_CREATE:
-        opened->fd =
-            openat(posix->directory_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+        opened->fd = openat(posix->directory_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
         break;
     case DISK_WRITE_DURABLE:
         opened->durable = true;
@@ -83,13 +82,11 @@ static void posix_close(struct disk *disk, struct disk_file *file) {
 }
 
 static enum disk_status posix_read(struct disk *disk, struct disk_file *file, void *into,
-                                   size_t size, uint64_t offset, size_t *got,
-                                   struct fault *fault) {
+                                   size_t size, uint64_t offset, size_t *got, struct fault *fault) {
     (void)disk;
     *got = 0;
     while (*got < size) {
-        ssize_t count =
-            pread(file->fd, (char *)into + *got, size - *got, (off_t)(offset + *got));
+        ssize_t count = pread(file->fd, (char *)into + *got, size - *got, (off_t)(offset + *got));
         if (count < 0 && errno == EINTR) {
             continue;
         }
@@ -108,8 +105,8 @@ static enum disk_status posix_write(struct disk *disk, struct disk_file *file, c
                                     size_t size, uint64_t offset, struct fault *fault) {
     (void)disk;
     for (size_t done = 0; done < size;) {
-        ssize_t count = pwrite(file->fd, (const char *)from + done, size - done,
-                               (off_t)(offset + done));
+        ssize_t count =
+            pwrite(file->fd, (const char *)from + done, size - done, (off_t)(offset + done));
         if (count < 0 && errno == EINTR) {
             continue;
         }
@@ -124,8 +121,7 @@ static enum disk_status posix_write(struct disk *disk, struct disk_file *file, c
     return DISK_OK;
 }
 
-static enum disk_status posix_sync(struct disk *disk, struct disk_file *file,
-                                   struct fault *fault) {
+static enum disk_status posix_sync(struct disk *disk, struct disk_file *file, struct fault *fault) {
     (void)disk;
     return fsync(file->fd) == 0 ? DISK_OK : fail(errno, "be synced", file->name, fault);
 }
@@ -156,8 +152,7 @@ static enum disk_status posix_remove(struct disk *disk, const char *name, struct
 
 static enum disk_status posix_sync_directory(struct disk *disk, struct fault *fault) {
     struct disk_posix *posix = (struct disk_posix *)disk;
-    return fsync(posix->directory_fd) == 0 ? DISK_OK
-                                           : fail(errno, "be synced", posix->path, fault);
+    return fsync(posix->directory_fd) == 0 ? DISK_OK : fail(errno, "be synced", posix->path, fault);
 }
 
 static enum disk_status posix_list(struct disk *disk, void (*visit)(void *, const char *),

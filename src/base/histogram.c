@@ -24,9 +24,9 @@ void histogram_add(struct histogram *histogram, uint64_t value) {
     atomic_fetch_add_explicit(&histogram->counts[bucket_of(value)], 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&histogram->sum, value, memory_order_relaxed);
     uint64_t max = atomic_load_explicit(&histogram->max, memory_order_relaxed);
-    while (value > max && !atomic_compare_exchange_weak_explicit(&histogram->max, &max, value,
-                                                                 memory_order_relaxed,
-                                                                 memory_order_relaxed)) {
+    while (value > max &&
+           !atomic_compare_exchange_weak_explicit(&histogram->max, &max, value,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
     }
 }
 

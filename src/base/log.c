@@ -24,9 +24,10 @@ static void clean(char *line, size_t size) {
     }
 }
 
-__attribute__((format(printf, 4, 0))) static void
-write_line(struct log *log, enum log_level level, const char *component, const char *format,
-           va_list arguments, uint64_t suppressed) {
+__attribute__((format(printf, 4, 0))) static void write_line(struct log *log, enum log_level level,
+                                                             const char *component,
+                                                             const char *format, va_list arguments,
+                                                             uint64_t suppressed) {
     static const char *const names[] = {"debug", "info", "warning", "error"};
     char line[LOG_LINE_MAX];
     size_t room = sizeof(line) - 1; /* for the line feed */

@@ -10,7 +10,7 @@
 
 struct mailbox {
     struct ring ring;
-    int event_fd;             /* owned; readable when the owner should wake */
+    int event_fd;              /* owned; readable when the owner should wake */
     _Atomic uint32_t sleeping; /* set by the owner, cleared by the first sender */
 };
 

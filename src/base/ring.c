@@ -36,8 +36,8 @@ bool ring_push(struct ring *ring, void *item) {
         struct ring_cell *cell = &ring->cells[at & ring->mask];
         size_t turn = atomic_load_explicit(&cell->turn, memory_order_acquire);
         if (turn == at) {
-            if (atomic_compare_exchange_weak_explicit(
-                    &ring->tail, &at, at + 1, memory_order_relaxed, memory_order_relaxed)) {
+            if (atomic_compare_exchange_weak_explicit(&ring->tail, &at, at + 1,
+                                                      memory_order_relaxed, memory_order_relaxed)) {
                 cell->item = item;
                 atomic_store_explicit(&cell->turn, at + 1, memory_order_release);
                 return true;

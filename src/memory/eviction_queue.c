@@ -76,8 +76,7 @@ void eviction_queue_add(struct eviction_queue *queue, uint32_t position, uint64_
 
 bool eviction_queue_next(struct eviction_queue *queue,
                          enum eviction_judgement (*judge)(void *, uint32_t),
-                         uint64_t (*hash_of)(void *, uint32_t), void *context,
-                         uint32_t *position) {
+                         uint64_t (*hash_of)(void *, uint32_t), void *context, uint32_t *position) {
     while (queue->small.count + queue->main.count > 0) {
         uint64_t total = (uint64_t)queue->small.count + queue->main.count;
         bool from_small = queue->main.count == 0 || queue->small.count * SMALL_SHARE >= total;

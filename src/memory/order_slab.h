@@ -25,9 +25,9 @@ _Static_assert(sizeof(struct order_cold) == 112, "bytes an order beside the indi
 struct order_slab {
     struct order_cold *entries; /* owned */
     uint32_t capacity;
-    uint32_t untouched;     /* entries from here on were never used */
-    uint32_t free_head;     /* an entry that lists free ones; ORDER_SLAB_NONE: none */
-    uint32_t free_in_head;  /* how many it lists */
+    uint32_t untouched;    /* entries from here on were never used */
+    uint32_t free_head;    /* an entry that lists free ones; ORDER_SLAB_NONE: none */
+    uint32_t free_in_head; /* how many it lists */
     uint32_t used;
 };
 

@@ -14,14 +14,14 @@
 /** One cache line of the index by id. Everything but `visited` is guarded by `sequence`; all of it
  *  is atomic, as readers read while the writer writes. */
 struct id_bucket {
-    _Atomic uint64_t ids[ID_BUCKET_SLOTS];   /* 0: the slot is empty */
+    _Atomic uint64_t ids[ID_BUCKET_SLOTS];     /* 0: the slot is empty */
     _Atomic uint32_t entries[ID_BUCKET_SLOTS]; /* in the slab */
     _Atomic uint16_t states[ID_BUCKET_SLOTS];  /* version << 3 | status */
-    _Atomic uint32_t sequence;               /* odd: the writer is inside */
-    _Atomic uint16_t passed;                 /* entries whose search begins at or before this
-                                                bucket and that are in a later one */
-    _Atomic uint8_t evictable;               /* a bit a slot; the high four bits: queued */
-    _Atomic uint8_t visited;                 /* a bit a slot, set by readers of evictable orders */
+    _Atomic uint32_t sequence;                 /* odd: the writer is inside */
+    _Atomic uint16_t passed;                   /* entries whose search begins at or before this
+                                                  bucket and that are in a later one */
+    _Atomic uint8_t evictable;                 /* a bit a slot; the high four bits: queued */
+    _Atomic uint8_t visited; /* a bit a slot, set by readers of evictable orders */
 };
 
 _Static_assert(sizeof(struct id_bucket) == CACHE_LINE_BYTES, "one line");
@@ -41,8 +41,8 @@ struct reference_bucket {
 _Static_assert(sizeof(struct reference_bucket) == CACHE_LINE_BYTES, "one line");
 
 struct order_table {
-    struct id_bucket *buckets;             /* owned */
-    struct reference_bucket *references;   /* owned */
+    struct id_bucket *buckets;           /* owned */
+    struct reference_bucket *references; /* owned */
     uint64_t bucket_count;
     uint64_t reference_bucket_count;
     struct order_slab slab;
@@ -121,7 +121,8 @@ static inline int id_bucket_slot(const struct id_bucket *bucket, uint64_t order_
 /** Notes that an order which may leave was read. */
 static inline void mark_visited(struct id_bucket *bucket, int slot) {
     uint8_t bit = (uint8_t)(1u << slot);
-    if ((RELAXED_LOAD(bucket->evictable) & bit) != 0 && (RELAXED_LOAD(bucket->visited) & bit) == 0) {
+    if ((RELAXED_LOAD(bucket->evictable) & bit) != 0 &&
+        (RELAXED_LOAD(bucket->visited) & bit) == 0) {
         atomic_fetch_or_explicit(&bucket->visited, bit, memory_order_relaxed);
     }
 }

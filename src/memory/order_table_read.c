@@ -83,8 +83,7 @@ static bool read_from(const struct order_table *table, uint64_t order_id, uint64
     return false;
 }
 
-bool order_table_get(const struct order_table *table, uint64_t order_id,
-                     struct order_record *out) {
+bool order_table_get(const struct order_table *table, uint64_t order_id, struct order_record *out) {
     return order_id != 0 && read_from(table, order_id, id_bucket_of(table, order_id), out);
 }
 

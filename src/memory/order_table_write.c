@@ -41,7 +41,8 @@ static uint64_t capacity_for(uint64_t budget_bytes) {
 struct order_table *order_table_create(uint64_t budget_bytes, struct fault *fault) {
     uint64_t capacity = capacity_for(budget_bytes);
     if (capacity < CAPACITY_MIN) {
-        fault_set(fault, "the RAM table's budget of %llu bytes is too small: it must hold %d orders",
+        fault_set(fault,
+                  "the RAM table's budget of %llu bytes is too small: it must hold %d orders",
                   (unsigned long long)budget_bytes, CAPACITY_MIN);
         return NULL;
     }
@@ -72,8 +73,7 @@ void order_table_destroy(struct order_table *table) {
         return;
     }
     pages_release(table->buckets, table->bucket_count * sizeof(*table->buckets));
-    pages_release(table->references,
-                  table->reference_bucket_count * sizeof(*table->references));
+    pages_release(table->references, table->reference_bucket_count * sizeof(*table->references));
     order_slab_deinit(&table->slab);
     eviction_queue_deinit(&table->eviction);
     free(table);
@@ -135,8 +135,7 @@ static bool has_bit(const struct id_bucket *bucket, uint8_t bit) {
 }
 
 static void set_bits(struct id_bucket *bucket, uint8_t set, uint8_t cleared) {
-    RELAXED_STORE(bucket->evictable,
-                  (uint8_t)((RELAXED_LOAD(bucket->evictable) & ~cleared) | set));
+    RELAXED_STORE(bucket->evictable, (uint8_t)((RELAXED_LOAD(bucket->evictable) & ~cleared) | set));
 }
 
 static void change_passed(struct id_bucket *bucket, int change) {
@@ -148,8 +147,8 @@ static void change_passed(struct id_bucket *bucket, int change) {
 }
 
 /** Changes the `passed` count of every bucket between the first of the search and `last`. */
-static void change_path(struct order_table *table, uint64_t order_id,
-                        const struct id_bucket *last, int change) {
+static void change_path(struct order_table *table, uint64_t order_id, const struct id_bucket *last,
+                        int change) {
     uint64_t at = id_bucket_of(table, order_id);
     while (&table->buckets[at] != last) {
         change_passed(&table->buckets[at], change);

@@ -19,8 +19,8 @@ static bool sets_responded_at(unsigned from, unsigned to) {
 
 /** `given_us` is a time that came with the change, 0 for none. */
 static bool is_acceptable(int64_t given_us, bool sets, int64_t created_at_us, int64_t now_us) {
-    return given_us == 0 || (sets && given_us >= created_at_us &&
-                             given_us <= now_us + ORDER_TIME_AHEAD_MAX_US);
+    return given_us == 0 ||
+           (sets && given_us >= created_at_us && given_us <= now_us + ORDER_TIME_AHEAD_MAX_US);
 }
 
 enum order_verdict order_change_judge(const struct order_record *current,

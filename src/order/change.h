@@ -23,8 +23,8 @@ struct order_change {
     uint64_t order_id;
     enum order_status status;
     struct order_match match;
-    int64_t requested_at_us; /* 0 where not given */
-    int64_t responded_at_us; /* 0 where not given */
+    int64_t requested_at_us;               /* 0 where not given */
+    int64_t responded_at_us;               /* 0 where not given */
     char bank_code[ORDER_BANK_CODE_BYTES]; /* all zero where not given: stays as it is */
 };
 

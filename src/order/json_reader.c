@@ -325,8 +325,7 @@ static bool take_container(struct json_reader *reader, unsigned outer_depth,
     return reader->reason == NULL;
 }
 
-static bool take_value(struct json_reader *reader, unsigned outer_depth,
-                       struct json_value *value) {
+static bool take_value(struct json_reader *reader, unsigned outer_depth, struct json_value *value) {
     skip_space(reader);
     return is_opening(peek(reader)) ? take_container(reader, outer_depth, value)
                                     : take_scalar(reader, value);

@@ -71,9 +71,9 @@ struct text_value {
 };
 
 static bool read_text(const struct json_value *value, struct text_value *text) {
-    return value->kind == JSON_KIND_STRING && json_string_decode(value->raw, value->escaped,
-                                                                 text->bytes, sizeof(text->bytes),
-                                                                 &text->size);
+    return value->kind == JSON_KIND_STRING &&
+           json_string_decode(value->raw, value->escaped, text->bytes, sizeof(text->bytes),
+                              &text->size);
 }
 
 static struct slice text_value_slice(const struct text_value *text) {
@@ -265,8 +265,7 @@ static const char *set_change_member(struct order_change *change, enum member me
 }
 
 /** Refuses a time that a change to this status never sets, whatever the order is now. */
-static void refuse_useless_times(struct order_scanner *scanner,
-                                 const struct order_change *change) {
+static void refuse_useless_times(struct order_scanner *scanner, const struct order_change *change) {
     static const char detail[] = "is not set by this change";
     if (change->status == ORDER_STATUS_NONE) {
         return;

@@ -41,8 +41,8 @@ void order_id_generator_raise(struct order_id_generator *generator, uint64_t tic
     }
 }
 
-bool order_id_generator_next(struct order_id_generator *generator, uint32_t slot,
-                             uint64_t now_tick, uint64_t *order_id) {
+bool order_id_generator_next(struct order_id_generator *generator, uint32_t slot, uint64_t now_tick,
+                             uint64_t *order_id) {
     assert(slot < ORDER_SLOT_COUNT);
     uint64_t next = bytes_max_u64(generator->last[slot] + 1, now_tick * ORDER_SEQUENCE_COUNT);
     uint64_t tick = next / ORDER_SEQUENCE_COUNT;

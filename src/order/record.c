@@ -9,7 +9,7 @@ enum { CODE_CHARACTER = 1, REFERENCE_CHARACTER = 2 };
 
 #define BOTH (CODE_CHARACTER | REFERENCE_CHARACTER)
 static const unsigned char character_classes[256] = {
-    ['-'] = BOTH,        ['_'] = BOTH,        ['.'] = REFERENCE_CHARACTER,
+    ['-'] = BOTH,         ['_'] = BOTH,         ['.'] = REFERENCE_CHARACTER,
     ['0' ... '9'] = BOTH, ['A' ... 'Z'] = BOTH, ['a' ... 'z'] = BOTH,
 };
 #undef BOTH
@@ -23,9 +23,20 @@ static const char *const payment_names[] = {
 
 const char *order_record_fault_name(enum order_record_fault fault) {
     static const char *const names[] = {
-        "nothing",      "crc",    "format", "order_id",  "version",      "status",
-        "payment_type", "amount", "times",  "currency",  "bank_code",    "partner_code",
-        "partner_order_id", "a field that the service gives",
+        "nothing",
+        "crc",
+        "format",
+        "order_id",
+        "version",
+        "status",
+        "payment_type",
+        "amount",
+        "times",
+        "currency",
+        "bank_code",
+        "partner_code",
+        "partner_order_id",
+        "a field that the service gives",
     };
     return names[fault];
 }

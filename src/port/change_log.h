@@ -27,8 +27,8 @@ struct change_cursor {
 
 enum change_read_result {
     CHANGE_READ_OK,
-    CHANGE_READ_GONE,        /* the position is no longer kept */
-    CHANGE_READ_INVALID,     /* the log never had that position */
+    CHANGE_READ_GONE,    /* the position is no longer kept */
+    CHANGE_READ_INVALID, /* the log never had that position */
     CHANGE_READ_UNAVAILABLE
 };
 

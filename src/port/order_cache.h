@@ -34,7 +34,7 @@ struct order_cache_put {
 struct order_cache_fill {
     struct port_request request;
     uint64_t order_id;
-    uint64_t token; /* unique to this look-up */
+    uint64_t token;            /* unique to this look-up */
     struct order_record order; /* fill */
     uint8_t result;
 };

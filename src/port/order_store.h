@@ -85,8 +85,8 @@ struct order_expire_batch {
     struct port_request request;
     int64_t before_us;
     size_t limit;
-    size_t count; /* out: how many were forgotten, where the store can count them */
-    bool more;    /* out: the limit was reached */
+    size_t count;   /* out: how many were forgotten, where the store can count them */
+    bool more;      /* out: the limit was reached */
     uint8_t result; /* STORED or UNAVAILABLE */
 };
 
