@@ -223,6 +223,9 @@ void rocksdb_handle_get(struct rocksdb_handle *handle, const uint64_t *order_ids
     rocksdb_pinnableslice_t *values[GET_MAX];
     char *errors[GET_MAX];
     assert(count <= GET_MAX);
+    if (count == 0) {
+        return;
+    }
     for (size_t i = 0; i < count; i++) {
         put_key(keys[i], order_ids[i]);
         key_list[i] = keys[i];

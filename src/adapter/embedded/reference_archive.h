@@ -6,6 +6,7 @@
 #ifndef ORDERD_ADAPTER_EMBEDDED_REFERENCE_ARCHIVE_H
 #define ORDERD_ADAPTER_EMBEDDED_REFERENCE_ARCHIVE_H
 
+#include "base/fault.h"
 #include "port/order_store.h"
 
 enum reference_answer {
