@@ -43,12 +43,15 @@ uint64_t histogram_quantile(const struct histogram *histogram, double fraction) 
     if (total == 0) {
         return 0;
     }
-    uint64_t wanted = (uint64_t)((double)total * fraction);
+    double share = (double)total * fraction;
+    uint64_t rank = (uint64_t)share; /* of the value that is asked for, from 1 */
+    rank += rank == 0 || (double)rank < share ? 1 : 0;
     uint64_t max = atomic_load_explicit(&histogram->max, memory_order_relaxed);
     uint64_t seen = 0;
-    for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+    /* The last bucket also has what is past it: only the greatest value bounds that. */
+    for (size_t i = 0; i < HISTOGRAM_BUCKETS - 1; i++) {
         seen += atomic_load_explicit(&histogram->counts[i], memory_order_relaxed);
-        if (seen > wanted) {
+        if (seen >= rank) {
             return bytes_min_u64(bucket_limit(i) - 1, max);
         }
     }
