@@ -15,7 +15,7 @@
 enum disk_status {
     DISK_OK,
     DISK_NOT_FOUND, /* no such file */
-    DISK_FULL,      /* no room: nothing of the write counts, and the file is as it was */
+    DISK_FULL,      /* no room: nothing of the write counts, and the file is as long as it was */
     DISK_BUSY,      /* another process holds the lock */
     DISK_FAILED     /* anything else; after a failed durable write or sync the content is unknown */
 };

@@ -101,9 +101,23 @@ static enum disk_status posix_read(struct disk *disk, struct disk_file *file, vo
     return DISK_OK;
 }
 
+/** Ends a write that failed after part of it: a file that ran out of room is as long as before. */
+static enum disk_status fail_write(struct disk_file *file, int error_number, off_t size_before,
+                                   struct fault *fault) {
+    enum disk_status status = fail(error_number, "be written", file->name, fault);
+    if (status == DISK_FULL && ftruncate(file->fd, size_before) != 0) {
+        return DISK_FAILED;
+    }
+    return status;
+}
+
 static enum disk_status posix_write(struct disk *disk, struct disk_file *file, const void *from,
                                     size_t size, uint64_t offset, struct fault *fault) {
     (void)disk;
+    struct stat before;
+    if (fstat(file->fd, &before) != 0) {
+        return fail(errno, "be examined", file->name, fault);
+    }
     for (size_t done = 0; done < size;) {
         ssize_t count =
             pwrite(file->fd, (const char *)from + done, size - done, (off_t)(offset + done));
@@ -111,7 +125,7 @@ static enum disk_status posix_write(struct disk *disk, struct disk_file *file, c
             continue;
         }
         if (count <= 0) {
-            return fail(count < 0 ? errno : EIO, "be written", file->name, fault);
+            return fail_write(file, count < 0 ? errno : EIO, before.st_size, fault);
         }
         done += (size_t)count;
     }
@@ -199,7 +213,7 @@ static const struct disk_ops posix_ops = {
 };
 
 static bool make_directories(const char *path) {
-    char part[256];
+    char part[256] = {0}; /* also an empty path ends it twice */
     (void)snprintf(part, sizeof(part), "%s", path);
     for (char *at = part + 1; *at != 0; at++) {
         if (*at == '/') {
