@@ -19,6 +19,9 @@
 #define QUERY_BATCH_MAX 128
 #define QUERY_BATCHES 16
 
+/** Batches that are under way before gathering goes on until one comes back. */
+#define QUERY_IN_FLIGHT 4
+
 /** Look-ups by reference that may be outstanding. */
 #define QUERY_FINDS 256
 
