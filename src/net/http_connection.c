@@ -91,11 +91,11 @@ void http_connection_exchange_over(struct http_connection *connection) {
     http_body_release(connection);
     if (connection->answer_closes) {
         connection->phase = PHASE_CLOSING;
-    } else if (connection->discard_left > 0) {
-        connection->phase = PHASE_DISCARD;
     } else {
+        connection->phase = connection->discard_left > 0 ? PHASE_DISCARD : PHASE_HEAD;
+    }
+    if (!connection->lingers && connection->phase != PHASE_DISCARD) {
         connection->begin = connection->next;
-        connection->phase = PHASE_HEAD;
     }
     http_parser_init(&connection->parser, &connection->server->limits);
     if (!connection->driving) {
@@ -317,7 +317,7 @@ static void begin_limit(struct http_connection *connection, enum http_limit limi
     };
     connection->limit = (uint8_t)limit;
     connection->progress_mark =
-        limit == LIMIT_WRITE ? http_output_acknowledged(connection) : connection->received;
+        limit == LIMIT_WRITE ? http_output_acknowledged(connection) : (int64_t)connection->received;
     loop_timer_start(connection->server->loop, &connection->timer,
                      (int64_t)timeouts_ms[limit] * 1000);
 }
@@ -404,13 +404,17 @@ void http_connection_settle(struct http_connection *connection) {
 
 /* Time limits */
 
+/** True where a limit that runs again while there is progress does so. */
 static bool has_moved(struct http_connection *connection) {
-    if (connection->limit == LIMIT_WRITE) {
-        uint64_t moved = http_output_acknowledged(connection) - connection->progress_mark;
-        return moved >= (connection->exchange.streaming ? 1 : HTTP_PROGRESS_BYTES_MIN);
+    int64_t wanted = connection->exchange.streaming ? 1 : HTTP_PROGRESS_BYTES_MIN;
+    switch ((enum http_limit)connection->limit) {
+    case LIMIT_WRITE:
+        return http_output_acknowledged(connection) - connection->progress_mark >= wanted;
+    case LIMIT_BODY:
+        return (int64_t)connection->received - connection->progress_mark >= wanted;
+    default:
+        return false;
     }
-    return connection->limit == LIMIT_BODY &&
-           connection->received - connection->progress_mark >= HTTP_PROGRESS_BYTES_MIN;
 }
 
 static void time_is_up(struct timer *timer) {

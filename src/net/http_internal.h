@@ -24,7 +24,7 @@
 
 /** In each span of its time limit a body, or an answer that waits for its reader, has to move by
  *  this much. */
-#define HTTP_PROGRESS_BYTES_MIN ((size_t)64 << 10)
+#define HTTP_PROGRESS_BYTES_MIN (64 << 10)
 
 /** A refused body of up to this size is read over, so that the connection can go on. */
 #define HTTP_DISCARD_BYTES_MAX ((size_t)64 << 10)
@@ -98,8 +98,8 @@ struct http_connection {
     size_t discard_left;
     uint64_t received;
     uint64_t sent;
-    uint64_t
-        progress_mark; /* of `received`, or of what the peer acknowledged, when the span began */
+    /* Of `received`, or of what the peer acknowledged, when the span of the limit began. */
+    int64_t progress_mark;
     struct list_node resume_node; /* in server->resume or server->later */
     struct list_node flush_node;
     struct timer timer;
@@ -212,8 +212,10 @@ void http_output_release(struct http_connection *connection);
 /** Sends what the socket takes. */
 void http_output_send(struct http_connection *connection);
 
-/** How many of the bytes that were sent the peer has acknowledged. */
-uint64_t http_output_acknowledged(const struct http_connection *connection);
+/** How many of the bytes that were sent the peer has acknowledged; less than that, and even less
+ *  than 0, where the kernel counts its own overhead as sent and waiting. It rises as the peer
+ *  reads. */
+int64_t http_output_acknowledged(const struct http_connection *connection);
 
 /** True where the output must leave before another request is begun. */
 bool http_output_is_high(const struct http_connection *connection);

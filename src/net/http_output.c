@@ -84,14 +84,12 @@ void http_output_send(struct http_connection *connection) {
     http_output_release(connection);
 }
 
-uint64_t http_output_acknowledged(const struct http_connection *connection) {
+int64_t http_output_acknowledged(const struct http_connection *connection) {
     int waiting = 0;
-    if (ioctl(connection->source.fd, SIOCOUTQ, &waiting) != 0 || waiting < 0) {
-        return connection->sent;
+    if (ioctl(connection->source.fd, SIOCOUTQ, &waiting) != 0) {
+        waiting = 0;
     }
-    /* On other than TCP sockets the queue is counted with its overhead. */
-    uint64_t queued = (uint64_t)waiting;
-    return connection->sent > queued ? connection->sent - queued : 0;
+    return (int64_t)connection->sent - waiting;
 }
 
 bool http_output_is_high(const struct http_connection *connection) {

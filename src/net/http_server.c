@@ -18,15 +18,19 @@ const struct config_option http_option_table[HTTP_OPTION_COUNT] = {HTTP_OPTIONS(
 
 static const struct metric_description http_metric_table[] = {HTTP_METRICS(HTTP_METRIC_ENTRY)};
 
+#define REFUSED_BODY                                                                               \
+    "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"                  \
+    "\"detail\":\"too many connections are open\"}"
+
+_Static_assert(sizeof(REFUSED_BODY) - 1 == 106, "as its Content-Length says");
+
 static const struct slice refused_answer =
     SLICE_LITERAL("HTTP/1.1 503 Service Unavailable\r\n"
                   "Content-Type: application/problem+json\r\n"
                   "Retry-After: 1\r\n"
                   "Connection: close\r\n"
-                  "Content-Length: 105\r\n"
-                  "\r\n"
-                  "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\","
-                  "\"status\":503,\"detail\":\"too many connections are open\"}");
+                  "Content-Length: 106\r\n"
+                  "\r\n" REFUSED_BODY);
 
 /* Connections */
 

@@ -117,9 +117,10 @@ struct http_handler {
     const struct http_handler_ops *ops;
 };
 
-/** What serves the requests. Every exchange that `request` got is to be answered, at once or
- *  later. After its answer is complete, or `gone` was called, an exchange is over: its pointer, the
- *  head and the body are no longer to be used. */
+/** What serves the requests. An exchange begins with `head`. It is over when its answer is complete
+ *  (every exchange that `request` got is to be answered, at once or later), when `error` was called
+ *  for it, or when `gone` was: then its pointer, the head and the body are no longer to be used.
+ *  For what is wrong with a head `error` is called without `head` before it. */
 struct http_handler_ops {
     /** The head is there, the body is not read yet. Returns the largest body that is taken, at most
      *  HTTP_BODY_BYTES_MAX (a larger one is refused with 413); or answers at once, and then
@@ -137,9 +138,10 @@ struct http_handler_ops {
                   const char *detail);
     /** A stream that was short of room has room again. May be NULL if there are no streams. */
     void (*room)(struct http_handler *handler, struct http_exchange *exchange);
-    /** The connection of an unanswered exchange or an open stream is no more (it broke, the peer
-     *  left, or the server drains and has ended the stream). Only `user` and `user_words` may
-     *  still be looked at, now; the answer, if one is being made, goes nowhere. */
+    /** The connection of an unanswered exchange (its body may still have been on its way) or an
+     * open stream is no more: it broke, the peer left, or the server drains and has ended the
+     * stream. Only `user` and `user_words` may still be looked at, now; the answer, if one is being
+     * made, goes nowhere. */
     void (*gone)(struct http_handler *handler, struct http_exchange *exchange);
 };
 
