@@ -122,7 +122,9 @@ bool embedded_store_init(struct embedded_store *store, const struct embedded_sto
     store->journal = parts->journal;
     store->window_us = parts->window_us;
     order_id_generator_init(&store->ids, EMBEDDED_NODE);
-    return mailbox_init(&store->inbox, EMBEDDED_STORE_INBOX) && store_group_init(&store->group);
+    return mailbox_init(&store->inbox, EMBEDDED_STORE_INBOX) &&
+           store_group_init(&store->group, parts->limits->frame_records_max,
+                            parts->limits->frame_releases_max);
 }
 
 void embedded_store_deinit(struct embedded_store *store) {
