@@ -9,7 +9,7 @@
  * (measured at 10 M orders), and both indices take 28 bytes an order. */
 #define LOAD_NUMERATOR 4
 #define LOAD_DENOMINATOR 5
-#define CAPACITY_MIN 1024
+#define CAPACITY_MIN 64
 
 static uint64_t buckets_for(uint64_t capacity, uint64_t slots) {
     return capacity * LOAD_DENOMINATOR / (LOAD_NUMERATOR * slots) + 1;

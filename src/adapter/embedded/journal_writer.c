@@ -4,15 +4,16 @@
 
 bool journal_writer_init(struct journal_writer *writer, struct disk *disk,
                          struct segment_supply *supply, struct segment_list *segments,
-                         uint64_t next_sequence, uint64_t next_change) {
+                         uint64_t next_sequence, uint64_t next_change, size_t frame_bytes_max) {
     *writer = (struct journal_writer){
         .disk = disk,
         .supply = supply,
         .segments = segments,
         .next_sequence = next_sequence,
         .next_change = next_change,
+        .frame_bytes_max = frame_bytes_max,
     };
-    writer->frame = aligned_alloc(JOURNAL_BLOCK_BYTES, JOURNAL_FRAME_BYTES_MAX);
+    writer->frame = aligned_alloc(JOURNAL_BLOCK_BYTES, frame_bytes_max);
     return writer->frame != NULL;
 }
 
@@ -70,11 +71,11 @@ static bool roll(struct journal_writer *writer) {
 
 enum journal_room journal_writer_prepare(struct journal_writer *writer) {
     bool working = segment_supply_state(writer->supply) == SEGMENT_SUPPLY_WORKING;
-    if (room_left(writer) < JOURNAL_FRAME_BYTES_MAX && !roll(writer)) {
+    if (room_left(writer) < writer->frame_bytes_max && !roll(writer)) {
         return working ? JOURNAL_ROOM_LATER : JOURNAL_ROOM_NONE;
     }
     bool more = working || segment_supply_is_ready(writer->supply);
-    return more || room_left(writer) >= 2 * JOURNAL_FRAME_BYTES_MAX ? JOURNAL_ROOM_ANY
+    return more || room_left(writer) >= 2 * writer->frame_bytes_max ? JOURNAL_ROOM_ANY
                                                                     : JOURNAL_ROOM_NO_CREATES;
 }
 

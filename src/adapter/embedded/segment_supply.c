@@ -10,19 +10,22 @@
 static const char filling_name[] = "journal.filling";
 
 bool segment_supply_init(struct segment_supply *supply, struct disk *disk, struct log *log,
-                         struct mailbox *writer, uint64_t segment_bytes, uint64_t next_number) {
+                         struct mailbox *writer, const struct journal_limits *limits,
+                         uint64_t next_number) {
     *supply = (struct segment_supply){
         .disk = disk,
         .log = log,
         .writer = writer,
-        .segment_bytes = segment_bytes,
+        .segment_bytes = limits->segment_bytes,
+        .segment_bytes_min = limits->segment_bytes_min,
         .next_number = next_number,
+        .zeroes_bytes = (size_t)bytes_min_u64(FILL_SLICE_BYTES, limits->segment_bytes),
     };
-    supply->zeroes = aligned_alloc(JOURNAL_BLOCK_BYTES, FILL_SLICE_BYTES);
+    supply->zeroes = aligned_alloc(JOURNAL_BLOCK_BYTES, supply->zeroes_bytes);
     if (supply->zeroes == NULL) {
         return false;
     }
-    memset(supply->zeroes, 0, FILL_SLICE_BYTES);
+    memset(supply->zeroes, 0, supply->zeroes_bytes);
     return true;
 }
 
@@ -147,7 +150,7 @@ static enum disk_status begin_filling(struct segment_supply *supply, struct faul
  *  enough to be one. */
 static bool settle_for_less(struct segment_supply *supply) {
     uint64_t half = supply->filled_bytes / 2;
-    if (half < JOURNAL_SEGMENT_BYTES_MIN) {
+    if (half < supply->segment_bytes_min) {
         return false;
     }
     supply->filling_bytes = half - half % JOURNAL_BLOCK_BYTES;
@@ -167,7 +170,7 @@ static enum disk_status restart_filling(struct segment_supply *supply, struct fa
 static enum disk_status fill_slice(struct segment_supply *supply, struct fault *fault) {
     struct disk *disk = supply->disk;
     size_t size =
-        (size_t)bytes_min_u64(FILL_SLICE_BYTES, supply->filling_bytes - supply->filled_bytes);
+        (size_t)bytes_min_u64(supply->zeroes_bytes, supply->filling_bytes - supply->filled_bytes);
     enum disk_status status =
         disk->ops->write(disk, supply->filling, supply->zeroes, size, supply->filled_bytes, fault);
     if (status == DISK_OK) {

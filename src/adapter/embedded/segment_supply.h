@@ -4,14 +4,14 @@
  *
  *  Segments that are no longer needed are handed in and become the next ones; without any, a new
  *  file is filled with zero bytes. Where the disk has no room for a whole segment, a smaller one is
- *  tried, down to JOURNAL_SEGMENT_BYTES_MIN; then the supply is FULL, and tries again later.
+ *  tried, down to `segment_bytes_min`; then the supply is FULL, and tries again later.
  *
  *  A plain state machine: `segment_supply_step` does one slice of work on the keeper's thread; the
  *  writer only looks at `ready` and `state`. */
 #ifndef ORDERD_ADAPTER_EMBEDDED_SEGMENT_SUPPLY_H
 #define ORDERD_ADAPTER_EMBEDDED_SEGMENT_SUPPLY_H
 
-#include "adapter/embedded/journal_format.h"
+#include "adapter/embedded/journal_options.h"
 #include "base/log.h"
 
 #include <stdatomic.h>
@@ -35,8 +35,9 @@ enum segment_supply_state {
 struct segment_supply {
     struct disk *disk;
     struct log *log;
-    struct mailbox *writer;                /* woken when a segment is ready */
-    uint64_t segment_bytes;                /* the size that is wanted */
+    struct mailbox *writer; /* woken when a segment is ready */
+    uint64_t segment_bytes; /* the size that is wanted */
+    uint64_t segment_bytes_min;
     _Atomic(struct ready_segment *) ready; /* NULL: none; taken by the writer */
     struct ready_segment slot;             /* what `ready` points to */
     _Atomic int state;                     /* enum segment_supply_state */
@@ -50,12 +51,13 @@ struct segment_supply {
     size_t spare_count;
     struct log_limit limit;
     char *zeroes; /* owned, aligned */
+    size_t zeroes_bytes;
 };
 
 /** @param next_number of the first segment to make. False where memory is short. */
 MUST_CHECK bool segment_supply_init(struct segment_supply *supply, struct disk *disk,
-                                    struct log *log, struct mailbox *writer, uint64_t segment_bytes,
-                                    uint64_t next_number);
+                                    struct log *log, struct mailbox *writer,
+                                    const struct journal_limits *limits, uint64_t next_number);
 
 /** Closes what is open; a segment that nobody took stays as a file without frames. */
 void segment_supply_deinit(struct segment_supply *supply);
