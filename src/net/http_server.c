@@ -9,14 +9,12 @@
 /* Connections over the limit are told so, this many at a time; beyond that they are just closed. */
 #define REFUSALS_AT_ONCE 32
 
-#define HTTP_OPTION_ENTRY(kind_, name_, default_, rule_, reload_, help_)                           \
-    CONFIG_ENTRY_OF(struct http_options, kind_, name_, #default_, rule_, reload_, help_)
-#define HTTP_METRIC_ENTRY(kind_, name_, help_)                                                     \
-    METRIC_ENTRY_OF(struct http_metrics, kind_, name_, help_)
+#define OPTION(...) CONFIG_ENTRY_OF(struct http_options, __VA_ARGS__)
+#define METRIC(...) METRIC_ENTRY_OF(struct http_metrics, __VA_ARGS__)
 
-const struct config_option http_option_table[HTTP_OPTION_COUNT] = {HTTP_OPTIONS(HTTP_OPTION_ENTRY)};
+const struct config_option http_option_table[HTTP_OPTION_COUNT] = {HTTP_OPTIONS(OPTION)};
 
-static const struct metric_description http_metric_table[] = {HTTP_METRICS(HTTP_METRIC_ENTRY)};
+static const struct metric_description http_metric_table[] = {HTTP_METRICS(METRIC)};
 
 #define REFUSED_BODY                                                                               \
     "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"                  \

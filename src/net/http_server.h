@@ -35,31 +35,31 @@
 #define HTTP_ANSWER_BYTES_SURE 4096
 
 #define HTTP_OPTIONS(X)                                                                            \
-    X(uint64, connections_max, 4096, "1..1000000", start,                                          \
+    X(uint64, connections_max, "4096", "1..1000000", start,                                        \
       "HTTP connections at once, for each thread; further ones are answered 503")                  \
-    X(uint64, backlog, 1024, "1..65535", start,                                                    \
+    X(uint64, backlog, "1024", "1..65535", start,                                                  \
       "Connections that wait in the kernel to be accepted, for each thread")                       \
-    X(uint64, head_bytes_max, 8192, "1024..12288", start,                                          \
+    X(uint64, head_bytes_max, "8192", "1024..12288", start,                                        \
       "Size of a request line and its header fields; larger is answered 431")                      \
-    X(uint64, target_bytes_max, 2048, "64..8192", start,                                           \
+    X(uint64, target_bytes_max, "2048", "64..8192", start,                                         \
       "Size of a request target; longer is answered 414")                                          \
-    X(uint64, medium_buffers, 256, "1..65536", start,                                              \
+    X(uint64, medium_buffers, "256", "1..65536", start,                                            \
       "Buffers of 72 KiB for bodies and answers, for each thread; none left is answered 503")      \
-    X(uint64, large_buffers, 64, "1..65536", start,                                                \
+    X(uint64, large_buffers, "64", "1..65536", start,                                              \
       "Buffers of 1,088 KiB for bodies and answers, for each thread; none left is answered 503")   \
-    X(uint64, head_timeout_ms, 10000, "1..3600000", start,                                         \
+    X(uint64, head_timeout_ms, "10000", "1..3600000", start,                                       \
       "Time for a whole request head, from its first byte")                                        \
-    X(uint64, body_timeout_ms, 20000, "1..3600000", start,                                         \
+    X(uint64, body_timeout_ms, "20000", "1..3600000", start,                                       \
       "Time for a request body, or for each 64 KiB of a large one")                                \
-    X(uint64, idle_timeout_ms, 75000, "1..86400000", start,                                        \
+    X(uint64, idle_timeout_ms, "75000", "1..86400000", start,                                      \
       "Time that a connection may be open without a request")                                      \
-    X(uint64, write_timeout_ms, 20000, "1..3600000", start,                                        \
+    X(uint64, write_timeout_ms, "20000", "1..3600000", start,                                      \
       "Time in which a peer must read what is sent to it, or 64 KiB of it")                        \
-    X(uint64, linger_timeout_ms, 2000, "1..60000", start,                                          \
+    X(uint64, linger_timeout_ms, "2000", "1..60000", start,                                        \
       "Time to go on reading after a refusal, so that the peer gets to read it")                   \
-    X(uint64, receive_buffer_bytes, 0, "0..67108864", start,                                       \
+    X(uint64, receive_buffer_bytes, "0", "0..67108864", start,                                     \
       "Receive buffer of a socket in the kernel; 0: the system's choice")                          \
-    X(uint64, send_buffer_bytes, 0, "0..67108864", start,                                          \
+    X(uint64, send_buffer_bytes, "0", "0..67108864", start,                                        \
       "Send buffer of a socket in the kernel; 0: the system's choice")
 
 struct http_options {

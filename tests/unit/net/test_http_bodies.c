@@ -24,29 +24,35 @@ static const size_t body_sizes[] = {1,     7,     8,     4096,  16300,  16310,  
 static char request[3 << 20];
 static char pattern[BODY_MAX];
 
-static size_t make_fixed(char *out, const char *path, size_t size) {
-    int head =
-        sprintf(out, "POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n", path, size);
-    memcpy(out + head, pattern, size);
-    return (size_t)head + size;
+static struct text request_text(void) {
+    return text_over(request, sizeof(request));
+}
+
+static void append_fixed(struct text *out, const char *path, size_t size) {
+    text_append_format(out, "POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n", path,
+                       size);
+    text_append(out, pattern, size);
 }
 
 /** Chunks of 1 to `chunk_max` bytes, some with an extension, and a trailer. */
-static size_t make_chunked(char *out, size_t size, size_t chunk_max, struct random_source *random) {
-    char *at = out;
+static void append_chunked(struct text *out, size_t size, size_t chunk_max,
+                           struct random_source *random) {
     unsigned extensions = 0;
-    at += sprintf(at, POST("/echo", "Transfer-Encoding: chunked\r\n"));
+    text_append_literal(out, POST("/echo", "Transfer-Encoding: chunked\r\n"));
     for (size_t done = 0; done < size;) {
         size_t chunk = 1 + random_below(random, bytes_min_size(chunk_max, size - done));
         bool extension = random_chance(random, 1, 3) && extensions++ < 100;
-        at += sprintf(at, "%zx%s\r\n", chunk, extension ? ";a=\"b\"" : "");
-        memcpy(at, pattern + done, chunk);
-        at += chunk;
-        at += sprintf(at, "\r\n");
+        text_append_format(out, "%zx%s\r\n", chunk, extension ? ";a=\"b\"" : "");
+        text_append(out, pattern + done, chunk);
+        text_append_literal(out, "\r\n");
         done += chunk;
     }
-    at += sprintf(at, "0\r\nX-Trailer: y\r\n\r\n");
-    return (size_t)(at - out);
+    text_append_literal(out, "0\r\nX-Trailer: y\r\n\r\n");
+}
+
+static void send_request(struct client *client, const struct text *text) {
+    assert_false(text->truncated);
+    client_send(client, text->data, text->size);
 }
 
 static void expect_echo(struct client *client, size_t size) {
@@ -61,9 +67,10 @@ static void test_bodies_of_every_size_arrive_whole_with_the_next_request_behind(
     struct client client = client_connect(harness);
     fill_pattern(pattern, sizeof(pattern));
     for (size_t i = 0; i < ARRAY_COUNT(body_sizes); i++) {
-        size_t size = make_fixed(request, "/echo", body_sizes[i]);
-        size += (size_t)sprintf(request + size, GET("/hello"));
-        client_send(&client, request, size);
+        struct text text = request_text();
+        append_fixed(&text, "/echo", body_sizes[i]);
+        text_append_literal(&text, GET("/hello"));
+        send_request(&client, &text);
         expect_echo(&client, body_sizes[i]);
         client_expect(&client, 200, "hello");
     }
@@ -81,17 +88,19 @@ static void test_bodies_in_random_pieces_behind_other_requests(void **state) {
     for (size_t i = 0; i < 60; i++) {
         size_t body = body_sizes[random_below(&random, ARRAY_COUNT(body_sizes) - 3)];
         size_t before = random_below(&random, 6);
-        size_t size = 0;
+        struct text text = request_text();
         for (size_t j = 0; j < before; j++) {
-            size += make_fixed(request + size, "/echo", j * 1000);
+            append_fixed(&text, "/echo", j * 1000);
         }
-        size += random_chance(&random, 1, 2)
-                    ? make_fixed(request + size, "/echo", body)
-                    : make_chunked(request + size, body, 1 + random_below(&random, 20000), &random);
-        size += (size_t)sprintf(request + size, GET("/hello"));
-        for (size_t at = 0; at < size;) {
-            size_t piece = 1 + random_below(&random, bytes_min_size(30000, size - at));
-            client_send(&client, request + at, piece);
+        if (random_chance(&random, 1, 2)) {
+            append_fixed(&text, "/echo", body);
+        } else {
+            append_chunked(&text, body, 1 + random_below(&random, 20000), &random);
+        }
+        text_append_literal(&text, GET("/hello"));
+        for (size_t at = 0; at < text.size;) {
+            size_t piece = 1 + random_below(&random, bytes_min_size(30000, text.size - at));
+            client_send(&client, text.data + at, piece);
             at += piece;
         }
         for (size_t j = 0; j < before; j++) {
@@ -109,9 +118,10 @@ static void test_chunked_bodies_of_every_size_with_the_next_request_behind(void 
     fill_pattern(pattern, sizeof(pattern));
     for (size_t i = 0; i < ARRAY_COUNT(body_sizes); i++) {
         size_t chunk_max = i % 3 == 0 ? 50000 : i % 3 == 1 ? 3000 : BODY_MAX;
-        size_t size = make_chunked(request, body_sizes[i], chunk_max, &random);
-        size += (size_t)sprintf(request + size, GET("/hello"));
-        client_send(&client, request, size);
+        struct text text = request_text();
+        append_chunked(&text, body_sizes[i], chunk_max, &random);
+        text_append_literal(&text, GET("/hello"));
+        send_request(&client, &text);
         expect_echo(&client, body_sizes[i]);
         client_expect(&client, 200, "hello");
     }
@@ -132,11 +142,15 @@ static void test_a_large_body_is_aligned(void **state) {
     fill_pattern(pattern, sizeof(pattern));
     static const size_t sizes[] = {65536, BODY_MAX};
     for (size_t i = 0; i < ARRAY_COUNT(sizes); i++) {
-        client_send(&client, request, make_fixed(request, "/echo", sizes[i]));
+        struct text text = request_text();
+        append_fixed(&text, "/echo", sizes[i]);
+        send_request(&client, &text);
         expect_echo(&client, sizes[i]);
         assert_int_equal(harness->body_address % 64, 0);
         struct random_source random = {i};
-        client_send(&client, request, make_chunked(request, sizes[i], 30000, &random));
+        text = request_text();
+        append_chunked(&text, sizes[i], 30000, &random);
+        send_request(&client, &text);
         expect_echo(&client, sizes[i]);
         assert_int_equal(harness->body_address % 64, 0);
     }
@@ -147,7 +161,9 @@ static void test_a_large_body_is_kept_until_its_answer_comes(void **state) {
     struct harness *harness = *state;
     struct client client = client_connect(harness);
     fill_pattern(pattern, sizeof(pattern));
-    client_send(&client, request, make_fixed(request, "/later", 100000));
+    struct text text = request_text();
+    append_fixed(&text, "/later", 100000);
+    send_request(&client, &text);
     harness_run(harness);
     assert_int_equal(buffer_pool_taken(&harness->server->large_pool), 1);
     assert_memory_equal((const char *)harness->body_address, pattern, 100000);
@@ -304,7 +320,9 @@ static void test_without_a_free_buffer_a_body_is_503_with_retry_after(void **sta
         client_close(&holders[i]);
     }
     client = client_connect(harness);
-    client_send(&client, request, make_fixed(request, "/echo", 20000));
+    struct text text = request_text();
+    append_fixed(&text, "/echo", 20000);
+    send_request(&client, &text);
     expect_echo(&client, 20000);
     client_close(&client);
 }
