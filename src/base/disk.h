@@ -23,6 +23,7 @@ enum disk_status {
 enum disk_open_mode {
     DISK_READ,          /* must exist */
     DISK_CREATE,        /* made anew; an existing one is refused */
+    DISK_CREATE_BLOCKS, /* as DISK_CREATE, written in whole blocks from memory aligned to one */
     DISK_WRITE_DURABLE, /* must exist; each write is on the medium when it returns */
 };
 

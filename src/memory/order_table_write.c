@@ -65,6 +65,9 @@ struct order_table *order_table_create(uint64_t budget_bytes, struct fault *faul
         order_table_destroy(table);
         return NULL;
     }
+    pages_populate(table->buckets, table->bucket_count * sizeof(*table->buckets));
+    pages_populate(table->references,
+                   table->reference_bucket_count * sizeof(*table->references));
     return table;
 }
 
