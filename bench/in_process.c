@@ -1,6 +1,6 @@
-/** What the embedded store does without a network: status look-ups in the RAM table on one thread and
- *  on two, and durable creates through the whole store (ids, unique references, one synced write a
- *  group), in batches of a given size.
+/** What the embedded store does without a network: status look-ups in the RAM table on one thread
+ * and on two, and durable creates through the whole store (ids, unique references, one synced write
+ * a group), in batches of a given size.
  *
  *  Usage: in_process states ORDERS THREADS SECONDS
  *         in_process create DIRECTORY BATCH SECONDS */
@@ -80,7 +80,8 @@ static int bench_states(uint64_t orders, unsigned threads, double seconds) {
         make_draft(&order, i);
         uint64_t hash = order_record_reference_hash(&order);
         tick += i % 20000 == 0 ? 1 : 0;
-        if (!order_id_generator_next(generator, order_slot_from_hash(hash), tick, &order.order_id)) {
+        if (!order_id_generator_next(generator, order_slot_from_hash(hash), tick,
+                                     &order.order_id)) {
             tick++;
             i--;
             continue;

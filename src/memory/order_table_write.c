@@ -66,8 +66,7 @@ struct order_table *order_table_create(uint64_t budget_bytes, struct fault *faul
         return NULL;
     }
     pages_populate(table->buckets, table->bucket_count * sizeof(*table->buckets));
-    pages_populate(table->references,
-                   table->reference_bucket_count * sizeof(*table->references));
+    pages_populate(table->references, table->reference_bucket_count * sizeof(*table->references));
     return table;
 }
 
