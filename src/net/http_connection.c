@@ -212,12 +212,19 @@ static bool head_step(struct http_connection *connection) {
     return true;
 }
 
+/** The peer's bytes ended in the middle of a body. What was answered before still leaves. */
+static void cut_short(struct http_connection *connection) {
+    connection->phase = PHASE_CLOSING;
+    http_body_release(connection);
+    abandon_exchange(connection);
+}
+
 static bool body_step(struct http_connection *connection) {
-    if (http_body_step(connection)) {
-        return true;
+    bool more = http_body_step(connection);
+    if (connection->phase == PHASE_BODY && connection->ended) {
+        cut_short(connection);
     }
-    connection->broken |= connection->ended; /* in the middle of a body: nobody to answer */
-    return false;
+    return more;
 }
 
 static bool stream_step(struct http_connection *connection) {
@@ -234,11 +241,11 @@ static bool stream_step(struct http_connection *connection) {
 }
 
 static bool discard_step(struct http_connection *connection) {
-    if (http_discard_step(connection)) {
-        return true;
+    bool more = http_discard_step(connection);
+    if (connection->phase == PHASE_DISCARD && connection->ended) {
+        cut_short(connection);
     }
-    connection->broken |= connection->ended;
-    return false;
+    return more;
 }
 
 static bool step(struct http_connection *connection) {
@@ -259,7 +266,7 @@ static bool step(struct http_connection *connection) {
     case PHASE_FREE:
         break;
     }
-    assert(!"a free connection was driven");
+    assert(false);
     return false;
 }
 

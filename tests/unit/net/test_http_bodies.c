@@ -345,6 +345,23 @@ static void test_a_body_cut_short_never_reaches_the_handler(void **state) {
     assert_int_equal(harness->requests, 0);
 }
 
+static void test_answers_before_a_body_that_is_cut_short_still_leave(void **state) {
+    static const char *const requests[] = {
+        GET("/hello") POST("/echo", "Content-Length: 10\r\n") "abc",
+        GET("/hello") POST("/nowhere", "Content-Length: 10\r\n") "abc"};
+    for (size_t i = 0; i < ARRAY_COUNT(requests); i++) {
+        struct client client = client_pair(*state, SOCK_STREAM);
+        assert_true(send(client.fd, requests[i], strlen(requests[i]), 0) > 0);
+        assert_int_equal(shutdown(client.fd, SHUT_WR), 0); /* the server sees both at once */
+        client_expect(&client, 200, "hello");
+        if (i == 1) {
+            client_expect(&client, 404, NULL);
+        }
+        client_expect_end(&client);
+        client_close(&client);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         SERVER_TEST(test_bodies_of_every_size_arrive_whole_with_the_next_request_behind),
@@ -362,6 +379,7 @@ int main(void) {
         SERVER_TEST(test_100_continue_is_not_sent_when_it_is_pointless),
         SERVER_TEST(test_without_a_free_buffer_a_body_is_503_with_retry_after),
         SERVER_TEST(test_a_body_cut_short_never_reaches_the_handler),
+        SERVER_TEST(test_answers_before_a_body_that_is_cut_short_still_leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
