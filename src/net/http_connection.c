@@ -47,7 +47,7 @@ void http_connection_close(struct http_connection *connection) {
     list_remove(&connection->flush_node);
     http_body_release(connection);
     http_input_release(connection);
-    http_output_release(connection);
+    output_release(&connection->output);
     connection->phase = PHASE_FREE;
     server->free[server->free_count] = (uint32_t)(connection - server->connections);
     server->free_count++;
@@ -229,7 +229,7 @@ static bool body_step(struct http_connection *connection) {
 
 static bool stream_step(struct http_connection *connection) {
     struct http_server *server = connection->server;
-    if (connection->peer_closing && http_output_pending(connection) == 0) {
+    if (connection->peer_closing && output_pending(&connection->output) == 0) {
         connection->broken = true;
     } else if (connection->room_due) {
         connection->room_due = false;
@@ -324,7 +324,8 @@ static void begin_limit(struct http_connection *connection, enum http_limit limi
     };
     connection->limit = (uint8_t)limit;
     connection->progress_mark =
-        limit == LIMIT_WRITE ? http_output_acknowledged(connection) : (int64_t)connection->received;
+        limit == LIMIT_WRITE ? output_acknowledged(&connection->output, connection->source.fd)
+                             : (int64_t)connection->received;
     loop_timer_start(connection->server->loop, &connection->timer,
                      (int64_t)timeouts_ms[limit] * 1000);
 }
@@ -375,7 +376,7 @@ static void finish(struct http_connection *connection) {
 }
 
 static void break_off(struct http_connection *connection) {
-    if (connection->exchange.active || http_output_pending(connection) > 0) {
+    if (connection->exchange.active || output_pending(&connection->output) > 0) {
         http_count(&connection->server->metrics.broken_total, 1);
     }
     connection->driving = true; /* what the handler does now needs no resuming */
@@ -388,7 +389,7 @@ void http_connection_settle(struct http_connection *connection) {
         break_off(connection);
         return;
     }
-    bool pending = http_output_pending(connection) > 0;
+    bool pending = output_pending(&connection->output) > 0;
     if (connection->phase == PHASE_CLOSING && !pending) {
         finish(connection);
         return;
@@ -416,7 +417,9 @@ static bool has_moved(struct http_connection *connection) {
     int64_t wanted = connection->exchange.streaming ? 1 : HTTP_PROGRESS_BYTES_MIN;
     switch ((enum http_limit)connection->limit) {
     case LIMIT_WRITE:
-        return http_output_acknowledged(connection) - connection->progress_mark >= wanted;
+        return output_acknowledged(&connection->output, connection->source.fd) -
+                   connection->progress_mark >=
+               wanted;
     case LIMIT_BODY:
         return (int64_t)connection->received - connection->progress_mark >= wanted;
     default:

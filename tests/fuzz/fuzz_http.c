@@ -304,9 +304,9 @@ static void check_nothing_is_left(struct stage *stage) {
     CHECK(http_server_is_idle(stage->server));
     CHECK(stage->server->stream_count == 0);
     CHECK(buffer_pool_taken(&stage->server->input_pool) == 0);
-    CHECK(buffer_pool_taken(&stage->server->output_pool) == 0);
-    CHECK(buffer_pool_taken(&stage->server->medium_pool) == 0);
-    CHECK(buffer_pool_taken(&stage->server->large_pool) == 0);
+    CHECK(buffer_pool_taken(&stage->server->pools.small) == 0);
+    CHECK(buffer_pool_taken(&stage->server->pools.medium) == 0);
+    CHECK(buffer_pool_taken(&stage->server->pools.large) == 0);
 }
 
 /** One connection from beginning to end; what the server said is in `said`. */
