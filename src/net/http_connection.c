@@ -28,6 +28,7 @@ struct http_connection *http_connection_open(struct http_server *server, int fd)
     connection->source.fd = fd;
     connection->source.ready = connection_ready;
     connection->timer.expired = time_is_up;
+    connection->reads_left = READS_AT_ONCE;
     if (!loop_add(server->loop, &connection->source, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)) {
         return NULL;
     }
