@@ -62,6 +62,33 @@ static void test_pipelined_answers_leave_in_order_with_one_send(void **state) {
     client_close(&client);
 }
 
+static void test_a_pipeline_that_is_answered_in_batches_leaves_with_one_send_too(void **state) {
+    struct harness *harness = *state;
+    struct client pipelining = client_pair(harness, SOCK_SEQPACKET);
+    struct client other = client_pair(harness, SOCK_SEQPACKET);
+    char record[4096];
+    static const char text[] = GET("/batch") GET("/batch") GET("/hello") GET("/batch");
+    assert_int_equal(send(pipelining.fd, text, sizeof(text) - 1, 0), sizeof(text) - 1);
+    assert_int_equal(send(other.fd, text, sizeof(text) - 1, 0), sizeof(text) - 1);
+    (void)loop_step(&harness->loop, 0);
+    assert_int_equal(harness->batches, 3); /* each of two requests, as there are two clients */
+    assert_int_equal(harness->requests, 8);
+    const struct client *clients[] = {&pipelining, &other};
+    for (size_t i = 0; i < ARRAY_COUNT(clients); i++) {
+        ssize_t size = recv(clients[i]->fd, record, sizeof(record) - 1, 0);
+        assert_true(size > 0);
+        record[size] = 0;
+        const char *at = record;
+        for (int j = 0; j < 4; j++) {
+            at = strstr(at, j == 2 ? "hello" : "batched");
+            assert_non_null(at);
+            at++;
+        }
+    }
+    client_close(&pipelining);
+    client_close(&other);
+}
+
 static void test_pipelined_requests_wait_for_an_answer_that_comes_later(void **state) {
     struct harness *harness = *state;
     struct client client = client_connect(harness);
@@ -317,6 +344,7 @@ int main(void) {
         SERVER_TEST(test_a_connection_serves_one_request_after_the_other),
         SERVER_TEST(test_a_request_may_come_byte_by_byte),
         SERVER_TEST(test_pipelined_answers_leave_in_order_with_one_send),
+        SERVER_TEST(test_a_pipeline_that_is_answered_in_batches_leaves_with_one_send_too),
         SERVER_TEST(test_pipelined_requests_wait_for_an_answer_that_comes_later),
         SERVER_TEST(test_a_long_pipeline_is_answered_whole_and_in_order),
         SERVER_TEST(test_head_has_the_headers_of_get_and_no_body),

@@ -106,8 +106,8 @@ static void test_a_writer_is_told_when_there_is_no_room_and_when_there_is_again(
         written += taken ? sizeof(piece) : 0;
         refused = taken ? 0 : refused + 1;
         harness_run(harness);
-        assert_true(http_output_pending(http_connection_of(harness_exchange(harness))) <=
-                    HTTP_OUTPUT_BYTES);
+        assert_true(output_pending(&http_connection_of(harness_exchange(harness))->output) <=
+                    BUFFER_SMALL_BYTES);
     }
     unsigned calls = harness->room_calls;
     assert_true(http_stream_room(harness_exchange(harness)) < sizeof(piece));
@@ -131,7 +131,7 @@ static void test_a_writer_that_follows_its_reader_delivers_everything(void **sta
     }
     size_t payload = 0;
     while (harness->pattern_left > 0 || client.size > 0 ||
-           http_output_pending(http_connection_of(harness_exchange(harness))) > 0) {
+           output_pending(&http_connection_of(harness_exchange(harness))->output) > 0) {
         if (client.size == 0 && !client_receive_bytes(&client, 1)) {
             break;
         }
@@ -155,7 +155,7 @@ static void test_a_writer_that_follows_its_reader_delivers_everything(void **sta
 static void test_the_largest_write_that_there_is_room_for_and_the_end_still_fit(void **state) {
     struct harness *harness = *state;
     struct client client = client_pair(harness, SOCK_STREAM);
-    static char piece[HTTP_OUTPUT_BYTES];
+    static char piece[BUFFER_SMALL_BYTES];
     (void)begin_stream(&client);
     size_t room = http_stream_room(harness_exchange(harness));
     memset(piece, 'x', sizeof(piece));
