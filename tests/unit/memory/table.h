@@ -26,8 +26,8 @@ static inline struct order_record order_in_version(uint64_t order_id, uint32_t v
     order.updated_at_us = order.created_at_us + (int64_t)(mixed >> 8 & 0xffffffff);
     order.requested_at_us = (int64_t)(mixed >> 1);
     order.responded_at_us = (int64_t)(mixed >> 3);
-    (void)snprintf(order.bank_code, sizeof(order.bank_code), "%x",
-                   (unsigned)(mixed >> 40 & 0xffffff));
+    order.bank_code[3] = (char)('A' + mixed % 26);
+    order.bank_code[5] = (char)('A' + mixed / 26 % 26);
     order_record_seal(&order);
     return order;
 }
