@@ -183,6 +183,7 @@ static void test_escapes_that_are_none_are_malformed(void **state) {
         "\\ud800\\n",
         "\\ud800\\u0041",
         "\\ud800\\ud800",
+        "\\udc00\\udc00",
         "\\udfff\\ud800",
         "\\ud83d\\u",
         "\\ud83d\\ude0",
