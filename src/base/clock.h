@@ -20,12 +20,21 @@ static inline int64_t clock_now_us(const struct clock *clock) {
     return clock->now_us(clock);
 }
 
+/** What is added to the monotonic clock: `base_us`, less what was given back of `slew_us` since the
+ *  monotonic time `slew_from_us`. */
+struct clock_plan {
+    _Atomic int64_t base_us;
+    _Atomic int64_t slew_from_us;
+    _Atomic int64_t slew_us;
+};
+
 struct service_clock {
     struct clock clock;
-    /** Added to the monotonic clock. Written by whoever calls service_clock_adjust, one thread. */
-    _Atomic int64_t base_us;
+    /** Two plans, so that one can be written while readers use the other: plan number `plan` is in
+     *  plans[plan % 2]. Written by whoever adjusts, one thread. */
+    struct clock_plan plans[2];
+    _Atomic uint32_t plan;
     _Atomic int64_t lead_us;
-    int64_t adjusted_at_us;
 };
 
 /** @param floor_us the newest time that is stored anywhere: the clock starts at or above it. */
@@ -35,8 +44,8 @@ void service_clock_init(struct service_clock *service, int64_t floor_us);
  *  @thread the one that adjusts. */
 void service_clock_raise(struct service_clock *service, int64_t floor_us);
 
-/** Compares with the wall clock: jumps forward with it, or works a lead off slowly. Call about ten
- *  times a second. @thread always the same one. */
+/** Compares with the wall clock: jumps forward with it, or plans how a lead is given back. Call
+ *  about ten times a second. @thread always the same one. */
 void service_clock_adjust(struct service_clock *service);
 
 /** How far the service clock is ahead of the wall clock, microseconds. @thread any. */

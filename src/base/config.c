@@ -1,7 +1,6 @@
 #include "base/config.h"
 
 #include <errno.h>
-#include <ini.h>
 #include <stdlib.h>
 
 static bool parse_uint64(const char *text, uint64_t *value) {
@@ -46,6 +45,20 @@ static bool parse_flag(const char *text, bool *value) {
     return is_one_of(text, "no|false|off|0");
 }
 
+/** True where config_print may print the text and config_read_text then reads the same. */
+static bool fits_a_line(const char *text) {
+    char last = 0;
+    for (const char *at = text; *at != 0; at++) {
+        bool begins_comment = *at == ';' && (last == 0 || last == ' ');
+        bool is_edge = *at == ' ' && (last == 0 || at[1] == 0);
+        if ((unsigned char)*at < 0x20 || *at == 0x7f || begins_comment || is_edge) {
+            return false;
+        }
+        last = *at;
+    }
+    return true;
+}
+
 static bool set_option(const struct config_option *option, void *values, const char *text,
                        struct fault *fault) {
     void *field = (char *)values + option->offset;
@@ -74,6 +87,10 @@ static bool set_option(const struct config_option *option, void *values, const c
     }
     if (strlen(text) >= CONFIG_TEXT_MAX) {
         fault_set(fault, "expected at most %d characters", CONFIG_TEXT_MAX - 1);
+        return false;
+    }
+    if (option->kind == CONFIG_text && !fits_a_line(text)) {
+        fault_set(fault, "expected text without control characters, spaces at its ends or \" ;\"");
         return false;
     }
     if (*option->rule != 0 && !is_one_of(text, option->rule)) {
@@ -119,55 +136,121 @@ static bool find_and_set(struct config *config, const char *section_name, const 
     return false;
 }
 
-/** What the INI reader's callbacks share: lines are counted as they are handed out. */
+/* Longer than any line that can be right. */
+#define LINE_BYTES_MAX 1024
+#define SECTION_NAME_BYTES 64
+
+/** A file on its way through the reader. */
 struct file_reader {
     struct config *config;
     const char *name;
-    struct fault *fault;
     FILE *stream;
-    unsigned line;
-    bool failed;
+    unsigned line_number;
+    char section[SECTION_NAME_BYTES];
+    struct fault *fault;
 };
 
-static char *read_line(char *out, int size, void *context) {
-    struct file_reader *reader = context;
-    if (reader->failed) {
-        return NULL;
-    }
-    char *line = fgets(out, size, reader->stream);
-    if (line != NULL) {
-        reader->line++;
-    }
-    return line;
+static bool fail_at_line(const struct file_reader *reader, const char *expected) {
+    fault_set(reader->fault, "%s:%u: expected %s", reader->name, reader->line_number, expected);
+    return false;
 }
 
-static int take_pair(void *context, const char *section, const char *key, const char *value) {
-    struct file_reader *reader = context;
-    struct fault reason;
-    if (!find_and_set(reader->config, section, key, value, &reason)) {
-        fault_set(reader->fault, "%s:%u: %.40s.%.60s: %s", reader->name, reader->line, section, key,
-                  reason.text);
-        reader->failed = true;
-        return 0;
+/** Reads the next line without its end; `*more` is false after the last one. */
+static bool read_line(struct file_reader *reader, char line[LINE_BYTES_MAX], bool *more) {
+    size_t size = 0;
+    int next = getc(reader->stream);
+    *more = next != EOF;
+    reader->line_number++;
+    for (; next != EOF && next != '\n'; next = getc(reader->stream)) {
+        if (next == 0 || size == LINE_BYTES_MAX - 1) {
+            return fail_at_line(reader, next == 0 ? "text, not a zero byte"
+                                                  : "a line of at most 1023 characters");
+        }
+        line[size++] = (char)next;
     }
-    return 1;
+    line[size] = 0;
+    if (ferror(reader->stream) != 0) {
+        fault_set_errno(reader->fault, errno, "%s: cannot be read", reader->name);
+        return false;
+    }
+    return true;
+}
+
+static bool is_blank(char character) {
+    return character == ' ' || character == '\t' || character == '\r';
+}
+
+/** Cuts the blanks at both ends off, in place. */
+static char *trim(char *text) {
+    while (is_blank(*text)) {
+        text++;
+    }
+    size_t size = strlen(text);
+    while (size > 0 && is_blank(text[size - 1])) {
+        size--;
+    }
+    text[size] = 0;
+    return text;
+}
+
+/** Cuts a comment off that follows something else: a semicolon after a blank. */
+static void cut_comment(char *line) {
+    for (size_t at = 1; line[0] != 0 && line[at] != 0; at++) {
+        if (line[at] == ';' && is_blank(line[at - 1])) {
+            line[at] = 0;
+        }
+    }
+}
+
+static bool take_section(struct file_reader *reader, const char *name) {
+    size_t size = strcspn(name, "]");
+    if (size == 0 || size >= sizeof(reader->section) || strcmp(name + size, "]") != 0) {
+        return fail_at_line(reader, "[section]");
+    }
+    memcpy(reader->section, name, size);
+    reader->section[size] = 0;
+    return true;
+}
+
+static bool take_line(struct file_reader *reader, char *line) {
+    char *begin = trim(line);
+    if (*begin == 0 || *begin == ';' || *begin == '#') {
+        return true;
+    }
+    cut_comment(begin);
+    begin = trim(begin);
+    if (*begin == '[') {
+        return take_section(reader, begin + 1);
+    }
+    char *equals = strchr(begin, '=');
+    if (equals == NULL || equals == begin) {
+        return fail_at_line(reader, "[section], key = value or a comment");
+    }
+    *equals = 0;
+    const char *key = trim(begin);
+    struct fault reason;
+    if (!find_and_set(reader->config, reader->section, key, trim(equals + 1), &reason)) {
+        fault_set(reader->fault, "%s:%u: %.40s.%.60s: %s", reader->name, reader->line_number,
+                  reader->section, key, reason.text);
+        return false;
+    }
+    return true;
 }
 
 static bool read_stream(struct config *config, const char *name, FILE *stream,
                         struct fault *fault) {
-    struct file_reader reader = {config, name, fault, stream, 0, false};
-    int result = ini_parse_stream(read_line, &reader, take_pair, &reader);
-    if (reader.failed) {
-        return false;
-    }
-    if (ferror(stream)) {
-        fault_set_errno(fault, errno, "%s: cannot be read", name);
-        return false;
-    }
-    if (result != 0) {
-        fault_set(fault, "%s:%d: expected \"[section]\", \"key = value\" or a comment", name,
-                  result > 0 ? result : 0);
-        return false;
+    static const char byte_order_mark[] = "\xef\xbb\xbf";
+    struct file_reader reader = {.config = config, .name = name, .stream = stream, .fault = fault};
+    char line[LINE_BYTES_MAX];
+    bool more = true;
+    while (more) {
+        if (!read_line(&reader, line, &more)) {
+            return false;
+        }
+        bool marked = reader.line_number == 1 && strncmp(line, byte_order_mark, 3) == 0;
+        if (!take_line(&reader, marked ? line + 3 : line)) {
+            return false;
+        }
     }
     return true;
 }

@@ -3,10 +3,11 @@
  *  cannot drift apart.
  *
  *      #define JOURNAL_OPTIONS(X)                                                              \
- *          X(uint64, segment_mb, 64, "4..4096", start, "Size of a journal segment")            \
- *          X(flag, sync, true, "", start, "Sync before acknowledging")
+ *          X(uint64, segment_mb, "64", "4..4096", start, "Size of a journal segment")          \
+ *          X(flag, sync, "yes", "", start, "Sync before acknowledging")
  *      struct journal_options { JOURNAL_OPTIONS(CONFIG_FIELD) };
- *      CONFIG_TABLE(journal_option_table, struct journal_options, JOURNAL_OPTIONS)
+ *      #define X(...) CONFIG_ENTRY_OF(struct journal_options, __VA_ARGS__)
+ *      const struct config_option journal_option_table[] = {JOURNAL_OPTIONS(X)};
  *
  *  Kinds: `uint64` (rule: "min..max"), `flag` (yes/no; rule empty), `text` (rule empty, or the
  *  allowed words as "a|b"), `secret` (as text, never printed). The fifth column says whether a
@@ -64,8 +65,10 @@ struct config {
 /** Writes every default into the modules' structs. */
 void config_set_defaults(struct config *config);
 
-/** Reads an INI file over what is there. On failure `fault` is one line: file, line, key, what was
- *  expected. */
+/** Reads an INI file over what is there: lines of `[section]`, `key = value`, and comments, which
+ *  begin with `;` or `#`, or after something else with ` ;`. Blanks around a key or a value do not
+ *  count; a key that stands twice has its last value. On failure `fault` is one line: file, line,
+ *  key, what was expected; the lines before it are applied. */
 MUST_CHECK bool config_read_file(struct config *config, const char *path, struct fault *fault);
 
 /** As config_read_file, from memory; `name` stands for the file in messages. */

@@ -15,7 +15,7 @@
 enum disk_status {
     DISK_OK,
     DISK_NOT_FOUND, /* no such file */
-    DISK_FULL,      /* no room: nothing of the write counts, and the file is as it was */
+    DISK_FULL,      /* no room: nothing of the write counts, and the file is as long as it was */
     DISK_BUSY,      /* another process holds the lock */
     DISK_FAILED     /* anything else; after a failed durable write or sync the content is unknown */
 };
@@ -23,6 +23,7 @@ enum disk_status {
 enum disk_open_mode {
     DISK_READ,          /* must exist */
     DISK_CREATE,        /* made anew; an existing one is refused */
+    DISK_CREATE_BLOCKS, /* as DISK_CREATE, written in whole blocks from memory aligned to one */
     DISK_WRITE_DURABLE, /* must exist; each write is on the medium when it returns */
 };
 
@@ -78,8 +79,8 @@ MUST_CHECK enum disk_status disk_posix_open_existing(struct disk_posix *posix, c
  *  DISK_BUSY: another process has it; the fault names it. */
 MUST_CHECK enum disk_status disk_posix_lock(struct disk_posix *posix, struct fault *fault);
 
-/** As disk_posix_lock, but writes nothing: DISK_NOT_FOUND where there is no lock file, as in a copy;
- *  then nobody holds the directory, and nobody is kept out. */
+/** As disk_posix_lock, but writes nothing: DISK_NOT_FOUND where there is no lock file, as in a
+ *  copy; then nobody holds the directory, and nobody is kept out. */
 MUST_CHECK enum disk_status disk_posix_lock_existing(struct disk_posix *posix, struct fault *fault);
 
 void disk_posix_close(struct disk_posix *posix);

@@ -37,6 +37,18 @@ static enum disk_status fail(int error_number, const char *what, const char *nam
     return status_from_errno(error_number);
 }
 
+/** Makes a file that is written past the page cache, where the file system can do that. */
+static int create_blocks(int directory_fd, const char *name) {
+    int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
+    int fd = openat(directory_fd, name, flags | O_DIRECT, 0640);
+    if (fd < 0 && errno == EINVAL) {
+        /* Linux makes the file before it finds that it cannot open it so. */
+        (void)unlinkat(directory_fd, name, 0);
+        fd = openat(directory_fd, name, flags, 0640);
+    }
+    return fd;
+}
+
 static int open_durable(int directory_fd, const char *name, bool *write_is_durable) {
     int fd = openat(directory_fd, name, O_RDWR | O_CLOEXEC | O_DIRECT | O_DSYNC);
     *write_is_durable = fd >= 0;
@@ -60,6 +72,9 @@ static enum disk_status posix_open(struct disk *disk, const char *name, enum dis
         break;
     case DISK_CREATE:
         opened->fd = openat(posix->directory_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+        break;
+    case DISK_CREATE_BLOCKS:
+        opened->fd = create_blocks(posix->directory_fd, name);
         break;
     case DISK_WRITE_DURABLE:
         opened->durable = true;
@@ -101,9 +116,23 @@ static enum disk_status posix_read(struct disk *disk, struct disk_file *file, vo
     return DISK_OK;
 }
 
+/** Ends a write that failed after part of it: a file that ran out of room is as long as before. */
+static enum disk_status fail_write(struct disk_file *file, int error_number, off_t size_before,
+                                   struct fault *fault) {
+    enum disk_status status = fail(error_number, "be written", file->name, fault);
+    if (status == DISK_FULL && ftruncate(file->fd, size_before) != 0) {
+        return DISK_FAILED;
+    }
+    return status;
+}
+
 static enum disk_status posix_write(struct disk *disk, struct disk_file *file, const void *from,
                                     size_t size, uint64_t offset, struct fault *fault) {
     (void)disk;
+    struct stat before;
+    if (fstat(file->fd, &before) != 0) {
+        return fail(errno, "be examined", file->name, fault);
+    }
     for (size_t done = 0; done < size;) {
         ssize_t count =
             pwrite(file->fd, (const char *)from + done, size - done, (off_t)(offset + done));
@@ -111,7 +140,7 @@ static enum disk_status posix_write(struct disk *disk, struct disk_file *file, c
             continue;
         }
         if (count <= 0) {
-            return fail(count < 0 ? errno : EIO, "be written", file->name, fault);
+            return fail_write(file, count < 0 ? errno : EIO, before.st_size, fault);
         }
         done += (size_t)count;
     }
@@ -199,7 +228,7 @@ static const struct disk_ops posix_ops = {
 };
 
 static bool make_directories(const char *path) {
-    char part[256];
+    char part[256] = {0}; /* also an empty path ends it twice */
     (void)snprintf(part, sizeof(part), "%s", path);
     for (char *at = part + 1; *at != 0; at++) {
         if (*at == '/') {

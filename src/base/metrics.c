@@ -80,13 +80,6 @@ static void render_sample(struct text *out, const char *name, const char *suffix
 #define HISTOGRAM_LIMITS 13
 
 static void render_histogram(struct text *out, const struct metric_entry *entries, size_t same) {
-    uint64_t count = 0;
-    uint64_t sum = 0;
-    for (size_t i = 0; i < same; i++) {
-        const struct histogram *histogram = entries[i].value;
-        count += histogram_count(histogram);
-        sum += metric_get(&histogram->sum);
-    }
     for (unsigned power = 0; power < HISTOGRAM_LIMITS; power++) {
         uint64_t limit = UINT64_C(1) << (2 * power);
         uint64_t below = 0;
@@ -97,6 +90,14 @@ static void render_histogram(struct text *out, const struct metric_entry *entrie
         /* Values are whole numbers: below the limit is at most the limit less one. */
         (void)snprintf(extra, sizeof(extra), "le=\"%llu\"", (unsigned long long)(limit - 1));
         render_sample(out, entries->name, "_bucket", entries->labels, extra, below);
+    }
+    /* Counted last: what is added meanwhile must not make a bucket greater than the whole. */
+    uint64_t count = 0;
+    uint64_t sum = 0;
+    for (size_t i = 0; i < same; i++) {
+        const struct histogram *histogram = entries[i].value;
+        count += histogram_count(histogram);
+        sum += metric_get(&histogram->sum);
     }
     render_sample(out, entries->name, "_bucket", entries->labels, "le=\"+Inf\"", count);
     render_sample(out, entries->name, "_sum", entries->labels, "", sum);

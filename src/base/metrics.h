@@ -6,7 +6,8 @@
  *          X(gauge, segments, "Segment files in the journal")                  \
  *          X(histogram, sync_microseconds, "Time of one durable write")
  *      struct journal_metrics { JOURNAL_METRICS(METRIC_FIELD) };
- *      METRIC_TABLE(journal_metric_table, struct journal_metrics, JOURNAL_METRICS)
+ *      #define X(...) METRIC_ENTRY_OF(struct journal_metrics, __VA_ARGS__)
+ *      const struct metric_description journal_metric_table[] = {JOURNAL_METRICS(X)};
  *
  *  The same names may be registered by several owners (one a thread): values with equal labels
  *  are added up when they are rendered. Values are relaxed atomics: any thread may read them, and

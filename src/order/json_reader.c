@@ -1,5 +1,6 @@
 #include "order/json_reader.h"
 
+#include "base/hash.h"
 #include "base/utf8.h"
 
 /* How the walk over a nested value stands: one entry a level. */
@@ -208,11 +209,13 @@ static bool take_scalar(struct json_reader *reader, struct json_value *value) {
     }
 }
 
-/** FNV-1a over the decoded key, so that "a" and its escaped form are the same. */
+/** FNV-1a over the decoded key, so that "a" and its escaped form are the same. The object's number
+ *  is mixed in at the end: as FNV's beginning it would only change what the first byte changes too,
+ *  and "b" in one object would be "c" in the next. */
 static uint64_t hash_key(uint32_t object, struct slice raw, bool escaped) {
     const char *at = raw.data;
     const char *end = raw.data + raw.size;
-    uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ object;
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
     while (at < end) {
         char bytes[4] = {*at++};
         size_t length = 1;
@@ -223,6 +226,7 @@ static uint64_t hash_key(uint32_t object, struct slice raw, bool escaped) {
             hash = (hash ^ (unsigned char)bytes[i]) * UINT64_C(0x100000001b3);
         }
     }
+    hash ^= hash_mix(object);
     return hash == 0 ? 1 : hash;
 }
 

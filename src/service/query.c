@@ -110,6 +110,7 @@ static void offer(struct query_batch *batch) {
 
 static void batch_done(struct port_request *request) {
     struct query_batch *batch = (struct query_batch *)request;
+    batch->service->in_flight--;
     for (size_t i = 0; i < batch->batch.count; i++) {
         remove_pending(batch->service, batch->ids[i]);
     }
@@ -122,6 +123,7 @@ static void batch_done(struct port_request *request) {
 static void send_gathered(struct query_service *service) {
     struct query_batch *batch = service->gathering;
     service->gathering = NULL;
+    service->in_flight++;
     metric_add(&service->metrics.lookups_total, batch->batch.count);
     if (service->lookup->ops->get(service->lookup, &batch->batch) != PORT_TAKEN) {
         metric_add(&service->metrics.refused_total, batch->batch.count);
@@ -181,7 +183,7 @@ bool query_get(struct query_service *service, struct query_get *get) {
 }
 
 void query_flush(struct query_service *service) {
-    if (service->gathering != NULL) {
+    if (service->gathering != NULL && service->in_flight < QUERY_IN_FLIGHT) {
         send_gathered(service);
     }
 }

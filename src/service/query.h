@@ -19,6 +19,9 @@
 #define QUERY_BATCH_MAX 128
 #define QUERY_BATCHES 16
 
+/** Batches that are under way before gathering goes on until one comes back. */
+#define QUERY_IN_FLIGHT 4
+
 /** Look-ups by reference that may be outstanding. */
 #define QUERY_FINDS 256
 
@@ -103,6 +106,11 @@ MUST_CHECK bool query_get(struct query_service *service, struct query_get *get);
 
 /** Reads one order by reference; answered later, or at once as for query_get. */
 MUST_CHECK bool query_find(struct query_service *service, struct query_find *find);
+
+/** Answers from local memory alone: true where it has every one of the `count` ids; `out` takes
+ *  their states. False: some are missing, and query_many answers. */
+MUST_CHECK bool query_states_from_memory(struct query_service *service, const void *ids,
+                                         size_t count, struct order_state *out);
 
 /** Reads many. True: answered at once, later otherwise. */
 MUST_CHECK bool query_many(struct query_service *service, struct query_many *many);

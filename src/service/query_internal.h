@@ -58,6 +58,7 @@ struct query_service {
     struct query_metrics metrics;
     struct query_batch *free_batches;
     struct query_batch *gathering; /* NULL: none */
+    size_t in_flight;              /* batches */
     struct query_finding *free_findings;
     struct query_slice *free_slices;
     struct query_pending pending[QUERY_PENDING_SLOTS];
