@@ -79,6 +79,10 @@ MUST_CHECK enum disk_status disk_posix_open_existing(struct disk_posix *posix, c
  *  DISK_BUSY: another process has it; the fault names it. */
 MUST_CHECK enum disk_status disk_posix_lock(struct disk_posix *posix, struct fault *fault);
 
+/** As disk_posix_lock, but writes nothing: DISK_NOT_FOUND where there is no lock file, as in a
+ *  copy; then nobody holds the directory, and nobody is kept out. */
+MUST_CHECK enum disk_status disk_posix_lock_existing(struct disk_posix *posix, struct fault *fault);
+
 void disk_posix_close(struct disk_posix *posix);
 
 #endif

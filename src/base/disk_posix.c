@@ -262,8 +262,8 @@ enum disk_status disk_posix_open(struct disk_posix *posix, const char *path, str
     return disk_posix_open_existing(posix, path, fault);
 }
 
-enum disk_status disk_posix_lock(struct disk_posix *posix, struct fault *fault) {
-    posix->lock_fd = openat(posix->directory_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+static enum disk_status lock(struct disk_posix *posix, int flags, struct fault *fault) {
+    posix->lock_fd = openat(posix->directory_fd, "lock", flags | O_CLOEXEC, 0640);
     if (posix->lock_fd < 0) {
         return fail(errno, "be opened", "lock", fault);
     }
@@ -279,6 +279,14 @@ enum disk_status disk_posix_lock(struct disk_posix *posix, struct fault *fault) 
     (void)close(posix->lock_fd);
     posix->lock_fd = -1;
     return busy ? DISK_BUSY : DISK_FAILED;
+}
+
+enum disk_status disk_posix_lock(struct disk_posix *posix, struct fault *fault) {
+    return lock(posix, O_RDWR | O_CREAT, fault);
+}
+
+enum disk_status disk_posix_lock_existing(struct disk_posix *posix, struct fault *fault) {
+    return lock(posix, O_RDONLY, fault);
 }
 
 void disk_posix_close(struct disk_posix *posix) {
