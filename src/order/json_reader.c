@@ -1,5 +1,6 @@
 #include "order/json_reader.h"
 
+#include "base/hash.h"
 #include "base/utf8.h"
 
 /* How the walk over a nested value stands: one entry a level. */
@@ -208,11 +209,12 @@ static bool take_scalar(struct json_reader *reader, struct json_value *value) {
     }
 }
 
-/** FNV-1a over the decoded key, so that "a" and its escaped form are the same. */
+/** FNV-1a over the decoded key, so that "a" and its escaped form are the same. It begins with the
+ *  object's number, mixed, since the number's bits alone would cancel out against the key's. */
 static uint64_t hash_key(uint32_t object, struct slice raw, bool escaped) {
     const char *at = raw.data;
     const char *end = raw.data + raw.size;
-    uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ object;
+    uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ hash_mix(object);
     while (at < end) {
         char bytes[4] = {*at++};
         size_t length = 1;
