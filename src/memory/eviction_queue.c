@@ -38,6 +38,14 @@ void eviction_queue_deinit(struct eviction_queue *queue) {
     pages_release(queue->small.items, queue->bytes);
 }
 
+void eviction_queue_clear(struct eviction_queue *queue) {
+    pages_clear(queue->small.items, queue->bytes);
+    queue->small.head = 0;
+    queue->small.count = 0;
+    queue->main.head = 0;
+    queue->main.count = 0;
+}
+
 static void push(struct position_ring *ring, uint32_t position) {
     assert(ring->count < ring->capacity); /* each position is queued at most once */
     uint64_t at = (uint64_t)ring->head + ring->count;

@@ -37,6 +37,7 @@ enum eviction_judgement {
 /** @param capacity the number of positions that there are. */
 MUST_CHECK bool eviction_queue_init(struct eviction_queue *queue, uint32_t capacity);
 void eviction_queue_deinit(struct eviction_queue *queue);
+void eviction_queue_clear(struct eviction_queue *queue);
 
 /** Bytes that a queue for `capacity` positions takes. */
 uint64_t eviction_queue_bytes(uint64_t capacity);

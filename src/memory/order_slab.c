@@ -25,6 +25,14 @@ void order_slab_deinit(struct order_slab *slab) {
     pages_release(slab->entries, (size_t)slab->capacity * sizeof(*slab->entries));
 }
 
+void order_slab_clear(struct order_slab *slab) {
+    pages_clear(slab->entries, (size_t)slab->capacity * sizeof(*slab->entries));
+    slab->untouched = 0;
+    slab->free_head = ORDER_SLAB_NONE;
+    slab->free_in_head = 0;
+    slab->used = 0;
+}
+
 static inline uint64_t load(const _Atomic uint64_t *word) {
     return atomic_load_explicit(word, memory_order_relaxed);
 }

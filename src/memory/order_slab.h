@@ -34,6 +34,9 @@ struct order_slab {
 MUST_CHECK bool order_slab_init(struct order_slab *slab, uint32_t capacity);
 void order_slab_deinit(struct order_slab *slab);
 
+/** Every entry is free and untouched again. */
+void order_slab_clear(struct order_slab *slab);
+
 /** ORDER_SLAB_NONE where every entry is used. */
 uint32_t order_slab_take(struct order_slab *slab);
 void order_slab_give_back(struct order_slab *slab, uint32_t entry);

@@ -92,6 +92,9 @@ uint64_t order_table_bucket_count(const struct order_table *table);
 
 /* --- The writer: always the same thread. --- */
 
+/** Empties the table, while nobody reads it. */
+void order_table_clear(struct order_table *table);
+
 /** Makes sure that `count` new orders fit, evicting where needed. False where they do not. */
 MUST_CHECK bool order_table_reserve(struct order_table *table, size_t count);
 

@@ -15,6 +15,7 @@
 struct port_request {
     void (*done)(struct port_request *request);
     struct mailbox *mailbox; /* of the submitter, roomy enough for all that it has outstanding */
+    uint32_t operation;      /* the port's, while it has the request */
 };
 
 /** What a port says when it is handed a request. */

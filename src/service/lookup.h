@@ -1,0 +1,37 @@
+/** Where the query service asks for what the local memory does not have: batch in, batch out.
+ *  Implementations walk the tiers in the order that the id's age suggests (lookup_embedded.c: the
+ *  archive, as every hot order is in RAM).
+ *
+ *  Results: FOUND, ABSENT (in no tier), UNAVAILABLE (a tier that may hold it did not answer),
+ *  BROKEN, BUSY (a look-up elsewhere is in progress: the order is known to be looked for).
+ *  @thread any; never blocks; completes on the submitter's mailbox. */
+#ifndef ORDERD_SERVICE_LOOKUP_H
+#define ORDERD_SERVICE_LOOKUP_H
+
+#include "base/clock.h"
+#include "port/order_archive.h"
+
+struct lookup;
+
+struct lookup_ops {
+    enum port_submit (*get)(struct lookup *lookup, struct order_get_batch *batch);
+    /** False where no instance can have given the id: 404 without any I/O. */
+    bool (*is_possible)(struct lookup *lookup, uint64_t order_id, int64_t now_us);
+};
+
+/** First member of every implementation. */
+struct lookup {
+    const struct lookup_ops *ops;
+};
+
+/** The tiers of one machine. */
+struct lookup_embedded {
+    struct lookup lookup;
+    struct order_archive *archive; /* borrowed */
+    uint32_t node;                 /* the only one that gives ids here */
+};
+
+void lookup_embedded_init(struct lookup_embedded *lookup, struct order_archive *archive,
+                          uint32_t node);
+
+#endif
