@@ -9,7 +9,7 @@
  * (measured at 10 M orders), and both indices take 28 bytes an order. */
 #define LOAD_NUMERATOR 4
 #define LOAD_DENOMINATOR 5
-#define CAPACITY_MIN 1024
+#define CAPACITY_MIN 64
 
 static uint64_t buckets_for(uint64_t capacity, uint64_t slots) {
     return capacity * LOAD_DENOMINATOR / (LOAD_NUMERATOR * slots) + 1;
@@ -85,6 +85,8 @@ struct order_table *order_table_create(uint64_t budget_bytes, struct fault *faul
         order_table_destroy(table);
         return NULL;
     }
+    pages_populate(table->buckets, table->bucket_count * sizeof(*table->buckets));
+    pages_populate(table->references, table->reference_bucket_count * sizeof(*table->references));
     return table;
 }
 

@@ -35,38 +35,39 @@
 #define HTTP_ANSWER_BYTES_SURE 4096
 
 #define HTTP_OPTIONS(X)                                                                            \
-    X(uint64, connections_max, 4096, "1..1000000", start,                                          \
+    X(uint64, connections_max, "4096", "1..1000000", start,                                        \
       "HTTP connections at once, for each thread; further ones are answered 503")                  \
-    X(uint64, backlog, 1024, "1..65535", start,                                                    \
+    X(uint64, backlog, "1024", "1..65535", start,                                                  \
       "Connections that wait in the kernel to be accepted, for each thread")                       \
-    X(uint64, head_bytes_max, 8192, "1024..12288", start,                                          \
+    X(uint64, head_bytes_max, "8192", "1024..12288", start,                                        \
       "Size of a request line and its header fields; larger is answered 431")                      \
-    X(uint64, target_bytes_max, 2048, "64..8192", start,                                           \
+    X(uint64, target_bytes_max, "2048", "64..8192", start,                                         \
       "Size of a request target; longer is answered 414")                                          \
-    X(uint64, medium_buffers, 256, "1..65536", start,                                              \
+    X(uint64, medium_buffers, "256", "1..65536", start,                                            \
       "Buffers of 72 KiB for bodies and answers, for each thread; none left is answered 503")      \
-    X(uint64, large_buffers, 64, "1..65536", start,                                                \
+    X(uint64, large_buffers, "64", "1..65536", start,                                              \
       "Buffers of 1,088 KiB for bodies and answers, for each thread; none left is answered 503")   \
-    X(uint64, head_timeout_ms, 10000, "1..3600000", start,                                         \
+    X(uint64, head_timeout_ms, "10000", "1..3600000", start,                                       \
       "Time for a whole request head, from its first byte")                                        \
-    X(uint64, body_timeout_ms, 20000, "1..3600000", start,                                         \
+    X(uint64, body_timeout_ms, "20000", "1..3600000", start,                                       \
       "Time for a request body, or for each 64 KiB of a large one")                                \
-    X(uint64, idle_timeout_ms, 75000, "1..86400000", start,                                        \
+    X(uint64, idle_timeout_ms, "75000", "1..86400000", start,                                      \
       "Time that a connection may be open without a request")                                      \
-    X(uint64, write_timeout_ms, 20000, "1..3600000", start,                                        \
+    X(uint64, write_timeout_ms, "20000", "1..3600000", start,                                      \
       "Time in which a peer must read what is sent to it, or 64 KiB of it")                        \
-    X(uint64, linger_timeout_ms, 2000, "1..60000", start,                                          \
+    X(uint64, linger_timeout_ms, "2000", "1..60000", start,                                        \
       "Time to go on reading after a refusal, so that the peer gets to read it")                   \
-    X(uint64, receive_buffer_bytes, 0, "0..67108864", start,                                       \
+    X(uint64, receive_buffer_bytes, "0", "0..67108864", start,                                     \
       "Receive buffer of a socket in the kernel; 0: the system's choice")                          \
-    X(uint64, send_buffer_bytes, 0, "0..67108864", start,                                          \
+    X(uint64, send_buffer_bytes, "0", "0..67108864", start,                                        \
       "Send buffer of a socket in the kernel; 0: the system's choice")
 
 struct http_options {
     HTTP_OPTIONS(CONFIG_FIELD)
 };
 
-#define HTTP_OPTION_COUNT 13
+#define HTTP_COUNT_OPTION(...) +1
+enum { HTTP_OPTION_COUNT = 0 HTTP_OPTIONS(HTTP_COUNT_OPTION) };
 extern const struct config_option http_option_table[HTTP_OPTION_COUNT];
 
 #define HTTP_METRICS(X)                                                                            \
@@ -117,9 +118,10 @@ struct http_handler {
     const struct http_handler_ops *ops;
 };
 
-/** What serves the requests. Every exchange that `request` got is to be answered, at once or
- *  later. After its answer is complete, or `gone` was called, an exchange is over: its pointer, the
- *  head and the body are no longer to be used. */
+/** What serves the requests. An exchange begins with `head`. It is over when its answer is complete
+ *  (every exchange that `request` got is to be answered, at once or later), when `error` was called
+ *  for it, or when `gone` was: then its pointer, the head and the body are no longer to be used.
+ *  For what is wrong with a head `error` is called without `head` before it. */
 struct http_handler_ops {
     /** The head is there, the body is not read yet. Returns the largest body that is taken, at most
      *  HTTP_BODY_BYTES_MAX (a larger one is refused with 413); or answers at once, and then
@@ -137,9 +139,10 @@ struct http_handler_ops {
                   const char *detail);
     /** A stream that was short of room has room again. May be NULL if there are no streams. */
     void (*room)(struct http_handler *handler, struct http_exchange *exchange);
-    /** The connection of an unanswered exchange or an open stream is no more (it broke, the peer
-     *  left, or the server drains and has ended the stream). Only `user` and `user_words` may
-     *  still be looked at, now; the answer, if one is being made, goes nowhere. */
+    /** The connection of an unanswered exchange (its body may still have been on its way) or an
+     * open stream is no more: it broke, the peer left, or the server drains and has ended the
+     * stream. Only `user` and `user_words` may still be looked at, now; the answer, if one is being
+     * made, goes nowhere. */
     void (*gone)(struct http_handler *handler, struct http_exchange *exchange);
 };
 

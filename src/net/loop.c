@@ -9,10 +9,9 @@
  * iteration, after other connections had their turn. */
 #define BATCH_ROUNDS_MAX 64
 
-#define LOOP_METRIC_ENTRY(kind_, name_, help_)                                                     \
-    METRIC_ENTRY_OF(struct loop_metrics, kind_, name_, help_)
+#define METRIC(...) METRIC_ENTRY_OF(struct loop_metrics, __VA_ARGS__)
 
-static const struct metric_description loop_metric_table[] = {LOOP_METRICS(LOOP_METRIC_ENTRY)};
+static const struct metric_description loop_metric_table[] = {LOOP_METRICS(METRIC)};
 
 static int64_t monotonic_now(const struct clock *clock) {
     (void)clock;

@@ -209,12 +209,13 @@ static bool take_scalar(struct json_reader *reader, struct json_value *value) {
     }
 }
 
-/** FNV-1a over the decoded key, so that "a" and its escaped form are the same. It begins with the
- *  object's number, mixed, since the number's bits alone would cancel out against the key's. */
+/** FNV-1a over the decoded key, so that "a" and its escaped form are the same. The object's number
+ *  is mixed in at the end: as FNV's beginning it would only change what the first byte changes too,
+ *  and "b" in one object would be "c" in the next. */
 static uint64_t hash_key(uint32_t object, struct slice raw, bool escaped) {
     const char *at = raw.data;
     const char *end = raw.data + raw.size;
-    uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ hash_mix(object);
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
     while (at < end) {
         char bytes[4] = {*at++};
         size_t length = 1;
@@ -225,6 +226,7 @@ static uint64_t hash_key(uint32_t object, struct slice raw, bool escaped) {
             hash = (hash ^ (unsigned char)bytes[i]) * UINT64_C(0x100000001b3);
         }
     }
+    hash ^= hash_mix(object);
     return hash == 0 ? 1 : hash;
 }
 

@@ -3,7 +3,7 @@
 #include "base/pages.h"
 
 bool change_tail_init(struct change_tail *tail, uint64_t capacity, uint64_t next_change) {
-    uint64_t rounded = 1024;
+    uint64_t rounded = 2;
     while (rounded < capacity) {
         rounded *= 2;
     }

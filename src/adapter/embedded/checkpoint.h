@@ -17,8 +17,6 @@
 #include "adapter/embedded/embedded_store.h"
 
 #define CHECKPOINT_NAME_MAX 48
-#define CHECKPOINT_PAYLOAD_BYTES_MAX ((size_t)1 << 20)
-
 enum checkpoint_block_kind {
     CHECKPOINT_BEGIN = 1,
     CHECKPOINT_ORDERS = 2,
@@ -66,15 +64,18 @@ struct checkpoint_writer {
     uint64_t filter_at;
     uint64_t order_count;
     uint32_t block_number;
-    uint32_t phase; /* enum checkpoint_block_kind of the next block */
-    char *buffer;   /* owned: one block */
-    uint64_t *ids;  /* owned: hot orders of the slice */
+    uint32_t phase;           /* enum checkpoint_block_kind of the next block */
+    size_t payload_bytes_max; /* of a block of orders or of the filter */
+    char *buffer;             /* owned: one block */
+    uint64_t *ids;            /* owned: hot orders of the slice */
+    bool *found;              /* owned: those of them that are still there */
     size_t id_count;
 };
 
+/** @param block_bytes payload of a block. False where memory is short. */
 MUST_CHECK bool checkpoint_writer_init(struct checkpoint_writer *writer, struct disk *disk,
                                        const struct order_table *table,
-                                       const struct reference_filter *filter);
+                                       const struct reference_filter *filter, size_t block_bytes);
 void checkpoint_writer_deinit(struct checkpoint_writer *writer);
 
 /** Begins a checkpoint for the state of `snapshot`. */

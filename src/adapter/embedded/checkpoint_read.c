@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#define BLOCK_BYTES_MAX (sizeof(struct checkpoint_block) + CHECKPOINT_PAYLOAD_BYTES_MAX)
+#define BLOCK_BYTES_MAX (sizeof(struct checkpoint_block) + CHECKPOINT_BLOCK_BYTES_MAX)
 
 struct checkpoint_reader {
     struct disk *disk;

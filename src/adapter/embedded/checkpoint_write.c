@@ -4,11 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ORDERS_PER_BLOCK (CHECKPOINT_PAYLOAD_BYTES_MAX / ORDER_RECORD_BYTES)
 #define SYNC_EVERY_BYTES ((uint64_t)16 << 20)
 
-/** Index buckets that one step looks at, at most; every one may hold four orders. */
-#define BUCKETS_PER_STEP (ORDERS_PER_BLOCK / 4)
+/** A bucket of the RAM table's index holds at most this many. */
+#define ORDERS_PER_BUCKET 4
+_Static_assert(CHECKPOINT_BLOCK_BYTES_MIN == ORDERS_PER_BUCKET * ORDER_RECORD_BYTES, "one bucket");
+_Static_assert(sizeof(struct checkpoint_begin) <= CHECKPOINT_BLOCK_BYTES_MAX,
+               "the reader's buffer");
 
 static const char writing_name[] = "checkpoint.writing";
 static const char name_prefix[] = "checkpoint-";
@@ -16,12 +18,20 @@ static const char name_suffix[] = ".ckp";
 #define NUMBER_DIGITS 20
 
 bool checkpoint_writer_init(struct checkpoint_writer *writer, struct disk *disk,
-                            const struct order_table *table,
-                            const struct reference_filter *filter) {
-    *writer = (struct checkpoint_writer){.disk = disk, .table = table, .filter = filter};
-    writer->buffer = malloc(sizeof(struct checkpoint_block) + CHECKPOINT_PAYLOAD_BYTES_MAX);
-    writer->ids = calloc(ORDERS_PER_BLOCK, sizeof(*writer->ids));
-    return writer->buffer != NULL && writer->ids != NULL;
+                            const struct order_table *table, const struct reference_filter *filter,
+                            size_t block_bytes) {
+    size_t orders = block_bytes / ORDER_RECORD_BYTES;
+    size_t payload_bytes = bytes_max_u64(block_bytes, sizeof(struct checkpoint_begin));
+    *writer = (struct checkpoint_writer){
+        .disk = disk,
+        .table = table,
+        .filter = filter,
+        .payload_bytes_max = block_bytes,
+        .buffer = malloc(sizeof(struct checkpoint_block) + payload_bytes),
+        .ids = calloc(orders, sizeof(*writer->ids)),
+        .found = calloc(orders, sizeof(*writer->found)),
+    };
+    return writer->buffer != NULL && writer->ids != NULL && writer->found != NULL;
 }
 
 static void close_file(struct checkpoint_writer *writer) {
@@ -35,6 +45,7 @@ void checkpoint_writer_deinit(struct checkpoint_writer *writer) {
     close_file(writer);
     free(writer->buffer);
     free(writer->ids);
+    free(writer->found);
 }
 
 void checkpoint_write_abandon(struct checkpoint_writer *writer) {
@@ -112,15 +123,15 @@ static void note_hot(void *context, const struct order_table_entry *entry) {
 }
 
 static enum disk_status write_orders(struct checkpoint_writer *writer, struct fault *fault) {
-    bool found[ORDERS_PER_BLOCK];
     struct order_record *orders = (struct order_record *)payload_of(writer);
+    uint64_t buckets = writer->payload_bytes_max / (ORDERS_PER_BUCKET * ORDER_RECORD_BYTES);
     writer->id_count = 0;
-    order_table_scan(writer->table, &writer->table_cursor, BUCKETS_PER_STEP, note_hot, writer);
-    (void)order_table_get_many(writer->table, writer->ids, writer->id_count, orders, found);
+    order_table_scan(writer->table, &writer->table_cursor, buckets, note_hot, writer);
+    (void)order_table_get_many(writer->table, writer->ids, writer->id_count, orders, writer->found);
     size_t count = 0;
     for (size_t i = 0; i < writer->id_count; i++) {
         /* One that has left meanwhile is in the archive, and its release behind our position. */
-        if (found[i]) {
+        if (writer->found[i]) {
             orders[count++] = orders[i];
         }
     }
@@ -138,8 +149,8 @@ static enum disk_status write_orders(struct checkpoint_writer *writer, struct fa
 static enum disk_status write_filter(struct checkpoint_writer *writer, struct fault *fault) {
     size_t line_bytes = sizeof(struct reference_filter_line);
     uint64_t first = writer->filter_at / line_bytes;
-    uint64_t count = bytes_min_u64(CHECKPOINT_PAYLOAD_BYTES_MAX / line_bytes,
-                                   writer->filter->line_count - first);
+    uint64_t count =
+        bytes_min_u64(writer->payload_bytes_max / line_bytes, writer->filter->line_count - first);
     uint32_t *words = (uint32_t *)payload_of(writer);
     size_t at = 0;
     for (uint64_t line = first; line < first + count; line++) {

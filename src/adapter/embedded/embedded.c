@@ -143,14 +143,22 @@ static void close_directory(struct embedded *embedded) {
 static bool open_core(struct embedded *embedded, const struct embedded_parts *parts,
                       struct fault *fault) {
     int64_t begin_us = clock_monotonic_us();
+    struct journal_limits limits;
+    struct memory_shares shares;
+    if (!journal_options_read(parts->journal, &limits, fault) ||
+        !memory_options_divide(parts->memory,
+                               limits.tail_changes * sizeof(struct change_tail_entry), &shares,
+                               fault)) {
+        return false;
+    }
     struct embedded_core_parts core_parts = {
         .disk = &embedded->disk.disk,
         .log = parts->log,
         .clock = &parts->clock->clock,
         .references = archive_rocksdb_references(embedded->archive),
         .reads = archive_rocksdb_reads(embedded->archive),
-        .memory = parts->memory,
-        .journal = parts->journal,
+        .memory = &shares,
+        .limits = &limits,
         .window_us = parts->window_us,
         .now_us = clock_now_us(&parts->clock->clock),
     };

@@ -1,19 +1,12 @@
 #include "adapter/embedded/embedded_core.h"
 
-#define MIB ((uint64_t)1 << 20)
-
 static bool reserve_memory(struct embedded_core *core, const struct embedded_core_parts *parts,
                            struct fault *fault) {
-    struct memory_shares shares;
-    uint64_t tail_bytes = parts->journal->tail_changes * sizeof(struct change_tail_entry);
-    if (!memory_options_divide(parts->memory, tail_bytes, &shares, fault)) {
-        return false;
-    }
-    core->table = order_table_create(shares.table_bytes, fault);
+    core->table = order_table_create(parts->memory->table_bytes, fault);
     if (core->table == NULL) {
         return false;
     }
-    if (!reference_filter_init(&core->filter, shares.filter_bytes)) {
+    if (!reference_filter_init(&core->filter, parts->memory->filter_bytes)) {
         fault_set(fault, "no memory for the filter of archived references");
         return false;
     }
@@ -39,11 +32,12 @@ static bool open_journal(struct embedded_core *core, const struct embedded_core_
                          struct fault *fault) {
     const struct recovery_result *recovered = &core->recovered;
     struct mailbox *writer = &core->store.inbox;
-    if (!segment_supply_init(&core->supply, parts->disk, parts->log, writer,
-                             parts->journal->segment_mb * MIB, recovered->next_segment) ||
+    if (!segment_supply_init(&core->supply, parts->disk, parts->log, writer, parts->limits,
+                             recovered->next_segment) ||
         !journal_writer_init(&core->journal, parts->disk, &core->supply, &core->segments,
-                             recovered->next_sequence, recovered->next_change) ||
-        !change_tail_init(&core->tail, parts->journal->tail_changes, recovered->next_change)) {
+                             recovered->next_sequence, recovered->next_change,
+                             journal_limits_frame_bytes(parts->limits)) ||
+        !change_tail_init(&core->tail, parts->limits->tail_changes, recovered->next_change)) {
         fault_set(fault, "no memory for the journal");
         return false;
     }
@@ -61,7 +55,7 @@ static bool open_keeper(struct embedded_core *core, const struct embedded_core_p
         .store = &core->store,
         .supply = &core->supply,
         .segments = &core->segments,
-        .options = parts->journal,
+        .limits = parts->limits,
         .covered_sequence = core->recovered.checkpoint_sequence,
         .replayed_bytes = core->recovered.replayed_bytes,
     };
@@ -81,6 +75,7 @@ static bool open_keeper(struct embedded_core *core, const struct embedded_core_p
 
 bool embedded_core_open(struct embedded_core *core, const struct embedded_core_parts *parts,
                         struct fault *fault) {
+    assert(journal_limits_are_sound(parts->limits));
     memset(core, 0, sizeof(*core));
     segment_list_init(&core->segments);
     struct embedded_store_parts store_parts = {
@@ -90,6 +85,7 @@ bool embedded_core_open(struct embedded_core *core, const struct embedded_core_p
         .references = parts->references,
         .tail = &core->tail,
         .journal = &core->journal,
+        .limits = parts->limits,
         .window_us = parts->window_us,
     };
     if (!reserve_memory(core, parts, fault)) {

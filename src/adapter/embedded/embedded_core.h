@@ -30,10 +30,10 @@ struct embedded_core_parts {
     const struct clock *clock;
     struct reference_archive *references;
     struct mailbox *reads; /* of the thread that reads the journal for the change log */
-    const struct memory_options *memory;
-    const struct journal_options *journal;
-    int64_t window_us; /* idempotency window */
-    int64_t now_us;    /* for what is out of the window at the start */
+    const struct memory_shares *memory;
+    const struct journal_limits *limits; /* sound ones */
+    int64_t window_us;                   /* idempotency window */
+    int64_t now_us;                      /* for what is out of the window at the start */
 };
 
 /** Reserves the memory, reads what is stored, and stands ready. The clock must be at least at

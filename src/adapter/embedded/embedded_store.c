@@ -124,7 +124,8 @@ bool embedded_store_init(struct embedded_store *store, const struct embedded_sto
     order_id_generator_init(&store->ids, EMBEDDED_NODE);
     store->finals = calloc(EMBEDDED_STORE_FINALS, sizeof(*store->finals));
     return store->finals != NULL && mailbox_init(&store->inbox, EMBEDDED_STORE_INBOX) &&
-           store_group_init(&store->group);
+           store_group_init(&store->group, parts->limits->frame_records_max,
+                            parts->limits->frame_releases_max);
 }
 
 void embedded_store_deinit(struct embedded_store *store) {

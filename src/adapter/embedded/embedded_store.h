@@ -127,6 +127,7 @@ struct embedded_store_parts {
     struct reference_archive *references;
     struct change_tail *tail;
     struct journal_writer *journal;
+    const struct journal_limits *limits;
     int64_t window_us;
 };
 

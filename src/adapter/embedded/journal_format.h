@@ -19,7 +19,7 @@
 #define JOURNAL_FRAME_HEADER_BYTES 64
 #define JOURNAL_NAME_MAX 48
 
-/** Items of a frame. A request larger than this is spread over several frames. */
+/** Items of a frame, at most; a store may choose less (journal_options.h). */
 #define JOURNAL_FRAME_RECORDS_MAX 16384
 #define JOURNAL_FRAME_RELEASES_MAX 16384
 
@@ -30,7 +30,7 @@
       1) /                                                                                         \
      JOURNAL_BLOCK_BYTES * JOURNAL_BLOCK_BYTES)
 
-/** The smallest segment that is ever made, where the disk has no room for a whole one. */
+/** The smallest segment that the program makes, where the disk has no room for a whole one. */
 #define JOURNAL_SEGMENT_BYTES_MIN ((uint64_t)8 << 20)
 #define JOURNAL_SEGMENT_BYTES_MAX ((uint64_t)4096 << 20)
 

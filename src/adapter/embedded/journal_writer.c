@@ -4,15 +4,16 @@
 
 bool journal_writer_init(struct journal_writer *writer, struct disk *disk,
                          struct segment_supply *supply, struct segment_list *segments,
-                         uint64_t next_sequence, uint64_t next_change) {
+                         uint64_t next_sequence, uint64_t next_change, size_t frame_bytes_max) {
     *writer = (struct journal_writer){
         .disk = disk,
         .supply = supply,
         .segments = segments,
         .next_sequence = next_sequence,
         .next_change = next_change,
+        .frame_bytes_max = frame_bytes_max,
     };
-    writer->frame = aligned_alloc(JOURNAL_BLOCK_BYTES, JOURNAL_FRAME_BYTES_MAX);
+    writer->frame = aligned_alloc(JOURNAL_BLOCK_BYTES, frame_bytes_max);
     return writer->frame != NULL;
 }
 
@@ -21,6 +22,13 @@ void journal_writer_deinit(struct journal_writer *writer) {
         writer->disk->ops->close(writer->disk, writer->file);
     }
     free(writer->frame);
+}
+
+/** Lets the supply know how soon the next segment is needed. */
+static void tell_use(struct journal_writer *writer) {
+    uint64_t thousandths = writer->offset * 1000 / writer->segment_bytes;
+    atomic_store_explicit(&writer->supply->used_thousandths, (uint32_t)thousandths,
+                          memory_order_relaxed);
 }
 
 enum disk_status journal_writer_resume(struct journal_writer *writer, uint64_t segment,
@@ -34,6 +42,7 @@ enum disk_status journal_writer_resume(struct journal_writer *writer, uint64_t s
         writer->segment = segment;
         writer->segment_bytes = segment_bytes;
         writer->offset = offset;
+        tell_use(writer);
     }
     return status;
 }
@@ -65,16 +74,17 @@ static bool roll(struct journal_writer *writer) {
     writer->segment = next.number;
     writer->segment_bytes = next.size_bytes;
     writer->offset = JOURNAL_BLOCK_BYTES;
+    tell_use(writer);
     return true;
 }
 
 enum journal_room journal_writer_prepare(struct journal_writer *writer) {
     bool working = segment_supply_state(writer->supply) == SEGMENT_SUPPLY_WORKING;
-    if (room_left(writer) < JOURNAL_FRAME_BYTES_MAX && !roll(writer)) {
+    if (room_left(writer) < writer->frame_bytes_max && !roll(writer)) {
         return working ? JOURNAL_ROOM_LATER : JOURNAL_ROOM_NONE;
     }
     bool more = working || segment_supply_is_ready(writer->supply);
-    return more || room_left(writer) >= 2 * JOURNAL_FRAME_BYTES_MAX ? JOURNAL_ROOM_ANY
+    return more || room_left(writer) >= 2 * writer->frame_bytes_max ? JOURNAL_ROOM_ANY
                                                                     : JOURNAL_ROOM_NO_CREATES;
 }
 
@@ -97,6 +107,7 @@ enum disk_status journal_writer_append(struct journal_writer *writer, uint32_t r
         writer->offset += *bytes;
         writer->next_sequence++;
         writer->next_change += record_count;
+        tell_use(writer);
     }
     return status;
 }

@@ -27,13 +27,16 @@ struct journal_writer {
     uint64_t offset;
     uint64_t next_sequence;
     uint64_t next_change;
+    size_t frame_bytes_max;
     char *frame; /* owned: where the next frame is put together, aligned to a block */
 };
 
-/** @param next_sequence, next_change of the next frame. False where memory is short. */
+/** @param next_sequence, next_change of the next frame. @param frame_bytes_max of the largest one.
+ *  False where memory is short. */
 MUST_CHECK bool journal_writer_init(struct journal_writer *writer, struct disk *disk,
                                     struct segment_supply *supply, struct segment_list *segments,
-                                    uint64_t next_sequence, uint64_t next_change);
+                                    uint64_t next_sequence, uint64_t next_change,
+                                    size_t frame_bytes_max);
 void journal_writer_deinit(struct journal_writer *writer);
 
 /** Goes on in a segment that has frames already: at `offset`, where the replay ended. */
@@ -44,7 +47,7 @@ MUST_CHECK enum disk_status journal_writer_resume(struct journal_writer *writer,
 /** Makes sure that one more frame of any size fits, and says for what. */
 MUST_CHECK enum journal_room journal_writer_prepare(struct journal_writer *writer);
 
-/** The records of the next frame, to be written in place: JOURNAL_FRAME_RECORDS_MAX of them. */
+/** The records of the next frame, to be written in place: as many as the largest one has. */
 static inline struct order_record *journal_writer_records(struct journal_writer *writer) {
     return (struct order_record *)(writer->frame + JOURNAL_FRAME_HEADER_BYTES);
 }

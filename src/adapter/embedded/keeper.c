@@ -1,14 +1,6 @@
 #include "adapter/embedded/keeper.h"
 
 #define RETRY_US 1000000
-#define MIB ((uint64_t)1 << 20)
-
-const struct config_option journal_option_table[] = {
-#define X(...) CONFIG_ENTRY_OF(struct journal_options, __VA_ARGS__)
-    JOURNAL_OPTIONS(X)
-#undef X
-};
-const size_t journal_option_count = ARRAY_COUNT(journal_option_table);
 
 const struct metric_description keeper_metric_table[] = {
 #define X(...) METRIC_ENTRY_OF(struct keeper_metrics, __VA_ARGS__)
@@ -24,16 +16,14 @@ bool keeper_init(struct keeper *keeper, const struct keeper_parts *parts) {
         .store = parts->store,
         .supply = parts->supply,
         .segments = parts->segments,
-        .checkpoint_bytes = parts->options->checkpoint_mb * MIB,
-        .keep_bytes = parts->options->keep_mb * MIB,
-        .max_bytes = parts->options->max_mb * MIB,
+        .limits = *parts->limits,
         .covered_sequence = parts->covered_sequence,
         /* What was replayed counts as growth: a restart does not put the next checkpoint off. */
         .appended_at_checkpoint = 0 - parts->replayed_bytes,
     };
     metric_set(&keeper->metrics.checkpoint_sequence, parts->covered_sequence);
     return checkpoint_writer_init(&keeper->checkpoint, parts->disk, parts->store->table,
-                                  parts->store->filter);
+                                  parts->store->filter, parts->limits->checkpoint_block_bytes);
 }
 
 void keeper_deinit(struct keeper *keeper) {
@@ -55,7 +45,7 @@ static uint64_t hot_bytes(const struct keeper *keeper) {
 
 static bool nears_limit(const struct keeper *keeper) {
     return segment_list_bytes(keeper->segments) + 2 * keeper->supply->segment_bytes >=
-           keeper->max_bytes;
+           keeper->limits.max_bytes;
 }
 
 static bool is_checkpoint_due(const struct keeper *keeper, int64_t now_us) {
@@ -63,8 +53,8 @@ static bool is_checkpoint_due(const struct keeper *keeper, int64_t now_us) {
         return false;
     }
     uint64_t growth = appended_bytes(keeper) - keeper->appended_at_checkpoint;
-    uint64_t wanted = bytes_max_u64(keeper->checkpoint_bytes, hot_bytes(keeper));
-    wanted = bytes_min_u64(wanted, keeper->max_bytes / 2);
+    uint64_t wanted = bytes_max_u64(keeper->limits.checkpoint_bytes, hot_bytes(keeper));
+    wanted = bytes_min_u64(wanted, keeper->limits.max_bytes / 2);
     bool stuck = segment_supply_state(keeper->supply) == SEGMENT_SUPPLY_FULL;
     bool removable = segment_list_count(keeper->segments) > 1 && growth > 0;
     return growth >= wanted || ((nears_limit(keeper) || stuck) && removable);
@@ -159,13 +149,22 @@ static bool remove_segment(struct keeper *keeper, uint64_t number) {
     return true;
 }
 
+/** True where old segments should go: the next one is wanted and can be made of one; there is more
+ *  journal than between two checkpoints comes together anyway; or room is short. */
+static bool is_removal_due(const struct keeper *keeper) {
+    uint64_t bytes = segment_list_bytes(keeper->segments);
+    bool next_wanted = !segment_supply_is_ready(keeper->supply) &&
+                       keeper->supply->filling == NULL && keeper->supply->spare_count == 0;
+    return (next_wanted && bytes > keeper->limits.keep_bytes) ||
+           bytes > keeper->limits.keep_bytes + keeper->limits.checkpoint_bytes ||
+           nears_limit(keeper) || segment_supply_state(keeper->supply) == SEGMENT_SUPPLY_FULL;
+}
+
 /** Removes one segment that nobody needs; true where there may be more. Oldest first only, and
  *  never one that the checkpoint does not cover. */
 static bool step_removal(struct keeper *keeper) {
     struct segment_entry oldest;
-    bool short_of_room = segment_supply_state(keeper->supply) == SEGMENT_SUPPLY_FULL;
-    if (keeper->writing || (!short_of_room && !nears_limit(keeper) &&
-                            segment_list_bytes(keeper->segments) <= keeper->keep_bytes)) {
+    if (keeper->writing || !is_removal_due(keeper)) {
         return false;
     }
     if (!segment_list_oldest_is_before(keeper->segments, keeper->covered_sequence, &oldest)) {
@@ -179,13 +178,14 @@ static bool step_removal(struct keeper *keeper) {
 static bool may_supply(const struct keeper *keeper) {
     return keeper->supply->spare_count > 0 ||
            segment_list_bytes(keeper->segments) + keeper->supply->segment_bytes <=
-               keeper->max_bytes;
+               keeper->limits.max_bytes;
 }
 
 bool keeper_step(struct keeper *keeper, int64_t now_us) {
-    bool more = may_supply(keeper) && segment_supply_step(keeper->supply, now_us);
+    /* Removal first: what it hands in is the cheapest next segment. */
+    bool more = step_removal(keeper);
+    more = (may_supply(keeper) && segment_supply_step(keeper->supply, now_us)) || more;
     more = step_checkpoint(keeper, now_us) || more;
-    more = step_removal(keeper) || more;
     metric_set(&keeper->metrics.segments, segment_list_count(keeper->segments));
     metric_set(&keeper->metrics.bytes, segment_list_bytes(keeper->segments));
     return more;

@@ -1,34 +1,16 @@
 /** What keeps the journal going beside the writer: makes the next segment, writes checkpoints, and
  *  removes what is no longer needed.
  *
- *  A checkpoint is begun when the journal has grown by `checkpoint_mb`, or by the size of the hot
- *  orders where that is more, so that writing them costs no more than the journal itself; and when
- *  the journal nears `max_mb`. Segments that the checkpoint covers are kept for the change log up
- *  to `keep_mb`, then removed, oldest first.
+ *  A checkpoint is begun when the journal has grown by `checkpoint_bytes`, or by the size of the
+ * hot orders where that is more, so that writing them costs no more than the journal itself; and
+ * when the journal nears `max_bytes`. Segments that the checkpoint covers are kept for the change
+ * log up to `keep_bytes`, then removed, oldest first.
  *
  *  A plain state machine: keeper_step does a slice of work on the keeper's thread. */
 #ifndef ORDERD_ADAPTER_EMBEDDED_KEEPER_H
 #define ORDERD_ADAPTER_EMBEDDED_KEEPER_H
 
 #include "adapter/embedded/checkpoint.h"
-#include "base/config.h"
-
-#define JOURNAL_OPTIONS(X)                                                                         \
-    X(uint64, segment_mb, "64", "8..4096", start, "Size of a journal segment, MiB")                \
-    X(uint64, checkpoint_mb, "512", "1..1048576", start,                                           \
-      "Growth of the journal after which a checkpoint is written, MiB")                            \
-    X(uint64, keep_mb, "1024", "0..1048576", start,                                                \
-      "Journal that is kept for readers of the change log, MiB")                                   \
-    X(uint64, max_mb, "8192", "64..1048576", start,                                                \
-      "Journal that may exist at all, MiB: beyond it creates wait for a checkpoint")               \
-    X(uint64, tail_changes, "131072", "1024..16777216", start,                                     \
-      "Newest changes that are kept in memory for the event streams")
-
-struct journal_options {
-    JOURNAL_OPTIONS(CONFIG_FIELD)
-};
-extern const struct config_option journal_option_table[];
-extern const size_t journal_option_count;
 
 #define KEEPER_METRICS(X)                                                                          \
     X(gauge, segments, "Segment files of the journal")                                             \
@@ -51,9 +33,7 @@ struct keeper {
     struct segment_supply *supply;
     struct segment_list *segments;
     struct checkpoint_writer checkpoint;
-    uint64_t checkpoint_bytes; /* growth of the journal that asks for one */
-    uint64_t keep_bytes;
-    uint64_t max_bytes;
+    struct journal_limits limits;
     uint64_t covered_sequence; /* by the newest checkpoint; 0: there is none */
     uint64_t appended_at_checkpoint;
     int64_t retry_at_us;
@@ -68,7 +48,7 @@ struct keeper_parts {
     struct embedded_store *store;
     struct segment_supply *supply;
     struct segment_list *segments;
-    const struct journal_options *options;
+    const struct journal_limits *limits;
     uint64_t covered_sequence;
     uint64_t replayed_bytes; /* journal behind the checkpoint at the start */
 };

@@ -3,15 +3,17 @@
  *  no metadata.
  *
  *  Segments that are no longer needed are handed in and become the next ones; without any, a new
- *  file is filled with zero bytes. Where the disk has no room for a whole segment, a smaller one is
- *  tried, down to JOURNAL_SEGMENT_BYTES_MIN; then the supply is FULL, and tries again later.
+ *  file is filled with zero bytes, at the pace at which the present segment is used up, since both
+ *  share the disk: filled at once, it would hold the writer's syncs up. Where the disk has no room
+ * for a whole segment, a smaller one is tried, down to `segment_bytes_min`; then the supply is
+ * FULL, and tries again later.
  *
  *  A plain state machine: `segment_supply_step` does one slice of work on the keeper's thread; the
  *  writer only looks at `ready` and `state`. */
 #ifndef ORDERD_ADAPTER_EMBEDDED_SEGMENT_SUPPLY_H
 #define ORDERD_ADAPTER_EMBEDDED_SEGMENT_SUPPLY_H
 
-#include "adapter/embedded/journal_format.h"
+#include "adapter/embedded/journal_options.h"
 #include "base/log.h"
 
 #include <stdatomic.h>
@@ -35,27 +37,33 @@ enum segment_supply_state {
 struct segment_supply {
     struct disk *disk;
     struct log *log;
-    struct mailbox *writer;                /* woken when a segment is ready */
-    uint64_t segment_bytes;                /* the size that is wanted */
+    struct mailbox *writer; /* woken when a segment is ready */
+    uint64_t segment_bytes; /* the size that is wanted */
+    uint64_t segment_bytes_min;
     _Atomic(struct ready_segment *) ready; /* NULL: none; taken by the writer */
     struct ready_segment slot;             /* what `ready` points to */
     _Atomic int state;                     /* enum segment_supply_state */
+    /** How far the writer is in the present segment, thousandths; all where it has none. Written by
+     *  the writer. */
+    _Atomic uint32_t used_thousandths;
     /* The keeper's: */
     uint64_t next_number;
     struct disk_file *filling; /* the file that is being filled with zero bytes, or NULL */
     uint64_t filling_bytes;    /* its size when it is done */
     uint64_t filled_bytes;
     int64_t retry_at_us;                 /* after FULL or FAILED */
+    int64_t idle_slice_at_us;            /* when a slice is due though the writer needs none */
     uint64_t spares[SEGMENT_SPARES_MAX]; /* numbers of old segments */
     size_t spare_count;
     struct log_limit limit;
     char *zeroes; /* owned, aligned */
+    size_t zeroes_bytes;
 };
 
 /** @param next_number of the first segment to make. False where memory is short. */
 MUST_CHECK bool segment_supply_init(struct segment_supply *supply, struct disk *disk,
-                                    struct log *log, struct mailbox *writer, uint64_t segment_bytes,
-                                    uint64_t next_number);
+                                    struct log *log, struct mailbox *writer,
+                                    const struct journal_limits *limits, uint64_t next_number);
 
 /** Closes what is open; a segment that nobody took stays as a file without frames. */
 void segment_supply_deinit(struct segment_supply *supply);

@@ -9,28 +9,31 @@
 
 #include "adapter/embedded/journal_format.h"
 
-#define STORE_GROUP_INDEX_SLOTS (JOURNAL_FRAME_RECORDS_MAX * 2)
-
 struct store_group {
     struct order_record *records; /* the frame's, borrowed from the journal writer */
     uint32_t record_count;
     uint32_t release_count;
+    uint32_t records_max;
+    uint32_t releases_max;
     uint64_t *hashes;                 /* owned: reference hash of each record */
     struct journal_release *releases; /* owned */
     uint32_t *release_versions;       /* owned: version of each release */
     uint32_t *index;                  /* owned: record number + 1 by key; 0: empty */
+    uint32_t index_mask;              /* its slots, a power of two, less one */
     uint32_t *index_slots;            /* owned: the slot that each record took */
 };
 
-MUST_CHECK bool store_group_init(struct store_group *group);
+/** @param records_max, releases_max of one group, at most those of a frame. False where memory is
+ *  short. */
+MUST_CHECK bool store_group_init(struct store_group *group, uint32_t records_max,
+                                 uint32_t releases_max);
 void store_group_deinit(struct store_group *group);
 
 /** Begins the next group. @param records where its records go. */
 void store_group_begin(struct store_group *group, struct order_record *records);
 
 static inline bool store_group_is_full(const struct store_group *group) {
-    return group->record_count == JOURNAL_FRAME_RECORDS_MAX ||
-           group->release_count == JOURNAL_FRAME_RELEASES_MAX;
+    return group->record_count == group->records_max || group->release_count == group->releases_max;
 }
 
 static inline bool store_group_is_empty(const struct store_group *group) {
