@@ -211,7 +211,7 @@ static bool find_in_bucket(const struct order_table *table, const struct referen
 bool order_table_find(const struct order_table *table, const struct order_record *reference,
                       uint64_t reference_hash, struct order_record *out) {
     uint64_t bucket = reference_bucket_of(table, reference_hash);
-    uint16_t tag = reference_tag(reference_hash);
+    uint16_t tag = reference_tag(table, reference_hash);
     bool go_on = true;
     while (go_on) {
         if (find_in_bucket(table, &table->references[bucket], reference, tag, out, &go_on)) {
