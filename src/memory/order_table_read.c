@@ -212,7 +212,7 @@ bool order_table_find(const struct order_table *table, const struct order_record
                       uint64_t reference_hash, struct order_record *out) {
     uint64_t first = reference_bucket_of(table, reference_hash);
     uint64_t bucket = first;
-    uint16_t tag = reference_tag(reference_hash);
+    uint16_t tag = reference_tag(table, reference_hash);
     bool go_on = true;
     do {
         if (find_in_bucket(table, &table->references[bucket], reference, tag, out, &go_on)) {
