@@ -53,10 +53,11 @@ static inline struct bucket_look look_at(const struct id_bucket *bucket, uint64_
     }
 }
 
-/** Searches from `bucket` on. Returns false where the order is absent. */
+/** Searches from `bucket` on, once around at most: in a small table entries may have gone past every
+ *  bucket. Returns false where the order is absent. */
 static bool search(const struct order_table *table, uint64_t order_id, uint64_t bucket,
                    struct id_bucket **found, struct bucket_look *look) {
-    for (;;) {
+    for (uint64_t looks = 0; looks < table->bucket_count; looks++) {
         *found = &table->buckets[bucket];
         *look = look_at(*found, order_id);
         if (look->slot >= 0) {
@@ -67,6 +68,7 @@ static bool search(const struct order_table *table, uint64_t order_id, uint64_t 
         }
         bucket = next_bucket(bucket, table->bucket_count);
     }
+    return false;
 }
 
 static bool read_from(const struct order_table *table, uint64_t order_id, uint64_t bucket,
@@ -213,7 +215,7 @@ bool order_table_find(const struct order_table *table, const struct order_record
     uint64_t bucket = reference_bucket_of(table, reference_hash);
     uint16_t tag = reference_tag(reference_hash);
     bool go_on = true;
-    while (go_on) {
+    for (uint64_t looks = 0; go_on && looks < table->reference_bucket_count; looks++) {
         if (find_in_bucket(table, &table->references[bucket], reference, tag, out, &go_on)) {
             return true;
         }

@@ -111,7 +111,7 @@ struct id_place order_table_place(struct order_table *table, uint64_t order_id) 
         return (struct id_place){NULL, -1};
     }
     uint64_t at = id_bucket_of(table, order_id);
-    for (;;) {
+    for (uint64_t looks = 0; looks < table->bucket_count; looks++) {
         struct id_bucket *bucket = &table->buckets[at];
         int slot = id_bucket_slot(bucket, order_id);
         if (slot >= 0 || RELAXED_LOAD(bucket->passed) == 0) {
@@ -119,6 +119,7 @@ struct id_place order_table_place(struct order_table *table, uint64_t order_id) 
         }
         at = next_bucket(at, table->bucket_count);
     }
+    return (struct id_place){NULL, -1};
 }
 
 static uint32_t position_of(const struct order_table *table, struct id_place place) {
