@@ -441,7 +441,9 @@ static bool load_twice_if_needed(struct run *run, struct fault *fault) {
         return false;
     }
     order_table_clear(run->recovery->table);
-    return load(run, fault);
+    bool loaded = load(run, fault);
+    run->result->read_twice = true;
+    return loaded;
 }
 
 static bool finish(struct run *run, struct fault *fault) {
@@ -449,6 +451,7 @@ static bool finish(struct run *run, struct fault *fault) {
     if (run->filter_loaded) {
         return true;
     }
+    run->result->filter_rebuilt = true;
     log_info(recovery->log, "recovery", "building the filter of archived references anew");
     return recovery->references->ops->each(recovery->references, recovery->oldest_reference_us,
                                            add_reference, recovery->filter, fault);

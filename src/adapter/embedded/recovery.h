@@ -34,7 +34,9 @@ struct recovery_result {
     int64_t filter_rotated_us;
     uint64_t replayed_frames;
     uint64_t replayed_bytes;
-    bool torn; /* the journal ended in a frame that was never acknowledged */
+    bool torn;           /* the journal ended in a frame that was never acknowledged */
+    bool read_twice;     /* the table was full during the first pass */
+    bool filter_rebuilt; /* from the archive, as the checkpoint's has another size */
 };
 
 /** Reads everything. False, with one line in `fault`, where the store must not start. */
