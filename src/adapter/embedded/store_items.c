@@ -20,17 +20,12 @@ static enum order_result meet_existing(struct order_record *draft,
     return same ? ORDER_RESULT_REPLAYED : ORDER_RESULT_CONFLICT;
 }
 
-static bool is_expired(const struct embedded_store *store, const struct order_record *order,
-                       int64_t now_us) {
-    return order_status_is_final(order->status) && order->created_at_us + store->window_us < now_us;
-}
-
 /** Looks in the table for a live order with the draft's reference. Expired ones that are still
  *  there lose theirs. */
 static bool find_in_table(struct embedded_store *store, const struct order_record *draft,
                           uint64_t hash, int64_t now_us, struct order_record *known) {
     while (order_table_find(store->table, draft, hash, known)) {
-        if (!is_expired(store, known, now_us)) {
+        if (order_holds_reference(known, now_us, store->window_us)) {
             return true;
         }
         order_table_forget_reference(store->table, known->order_id, hash);
