@@ -274,14 +274,13 @@ static bool replay_segment(struct run *run, size_t at, struct fault *fault) {
     if (read == JOURNAL_READ_FAILED || read == JOURNAL_READ_DAMAGED) {
         return false;
     }
-    bool last = at + 1 == run->segment_count;
     if (read == JOURNAL_READ_END) {
         struct journal_frame frame;
         /* No first frame. Unless a later one proves damage, nothing was ever acknowledged here. */
         if (journal_reader_next(&run->reader, 1, &frame, fault) != JOURNAL_READ_END) {
             return false;
         }
-        run->result->torn |= last && journal_reader_is_torn(&run->reader);
+        run->result->torn |= journal_reader_is_torn(&run->reader);
         return remove_empty(run, number, fault);
     }
     if (is_gap(run, first.sequence, fault)) {
@@ -300,9 +299,8 @@ static bool replay_segment(struct run *run, size_t at, struct fault *fault) {
     run->result->segment_bytes = run->reader.size_bytes;
     run->result->offset = run->reader.offset;
     run->result->last_frame_offset = run->frame_offset;
-    if (last) {
-        run->result->torn |= journal_reader_is_torn(&run->reader);
-    }
+    /* Where the journal went on behind it, a torn frame is an old story. */
+    run->result->torn = journal_reader_is_torn(&run->reader);
     return true;
 }
 

@@ -209,7 +209,9 @@ static void fill(struct embedded_store *store, struct order_cache_put *batch) {
 }
 
 /** Forgets references that are out of the window: the filter turns to its next generation when the
- *  younger one has taken keys for a whole window. Not while a checkpoint copies it. */
+ *  younger one has taken keys for a whole window, not while a checkpoint copies it. The archive
+ *  forgets for good, so only what is out of the window by the newest stored time: after a restart
+ *  the clock may go on from there. */
 static void expire(struct embedded_store *store, const struct store_judge *judge,
                    struct order_expire_batch *batch) {
     bool idle =
@@ -218,7 +220,9 @@ static void expire(struct embedded_store *store, const struct store_judge *judge
         reference_filter_rotate(store->filter);
         store->filter_rotated_us = judge->now_us;
     }
-    store->references->ops->expire(store->references, batch->before_us);
+    int64_t stored_us = store->last_append_us - store->window_us;
+    store->references->ops->expire(store->references,
+                                   batch->before_us < stored_us ? batch->before_us : stored_us);
     batch->count = 0;
     batch->more = false;
     batch->result = ORDER_RESULT_STORED;
