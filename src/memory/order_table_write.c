@@ -141,16 +141,16 @@ struct id_place order_table_place(struct order_table *table, uint64_t order_id) 
     if (order_id == 0) {
         return (struct id_place){NULL, -1};
     }
-    uint64_t first = id_bucket_of(table, order_id);
-    uint64_t at = first;
-    for (;;) {
+    uint64_t at = id_bucket_of(table, order_id);
+    for (uint64_t looks = 0; looks < table->bucket_count; looks++) {
         struct id_bucket *bucket = &table->buckets[at];
         int slot = id_bucket_slot(bucket, order_id);
-        at = next_bucket(at, table->bucket_count);
-        if (slot >= 0 || RELAXED_LOAD(bucket->passed) == 0 || at == first) {
+        if (slot >= 0 || RELAXED_LOAD(bucket->passed) == 0) {
             return (struct id_place){bucket, slot};
         }
+        at = next_bucket(at, table->bucket_count);
     }
+    return (struct id_place){NULL, -1};
 }
 
 static uint32_t position_of(const struct order_table *table, struct id_place place) {
