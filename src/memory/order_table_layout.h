@@ -45,6 +45,8 @@ struct order_table {
     struct reference_bucket *references; /* owned */
     uint64_t bucket_count;
     uint64_t reference_bucket_count;
+    uint64_t
+        scan_stride; /* buckets from one that a scan visits to the next; coprime to the count */
     struct order_slab slab;
     struct eviction_queue eviction;
     _Alignas(CACHE_LINE_BYTES) _Atomic uint64_t orders; /* counts are the writer's, read by all */

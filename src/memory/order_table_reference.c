@@ -57,8 +57,9 @@ void order_table_add_reference(struct order_table *table, uint64_t hash, uint32_
 
 void order_table_drop_reference(struct order_table *table, uint64_t hash, uint32_t position) {
     uint16_t tag = reference_tag(hash);
-    uint64_t at = reference_bucket_of(table, hash);
-    for (;;) {
+    uint64_t first = reference_bucket_of(table, hash);
+    uint64_t at = first;
+    do {
         struct reference_bucket *bucket = &table->references[at];
         int slot = slot_with(bucket, tag, position);
         if (slot >= 0) {
@@ -72,7 +73,7 @@ void order_table_drop_reference(struct order_table *table, uint64_t hash, uint32
             return; /* forgotten before */
         }
         at = next_bucket(at, table->reference_bucket_count);
-    }
+    } while (at != first);
 }
 
 void order_table_forget_reference(struct order_table *table, uint64_t order_id,

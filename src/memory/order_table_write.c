@@ -38,6 +38,25 @@ static uint64_t capacity_for(uint64_t budget_bytes) {
     return low;
 }
 
+static uint64_t common_divisor(uint64_t left, uint64_t right) {
+    while (right != 0) {
+        uint64_t rest = left % right;
+        left = right;
+        right = rest;
+    }
+    return left;
+}
+
+/** A stride that visits every bucket once, and of any run of visits leaves the same gaps all over
+ *  the index: by the golden ratio. */
+static uint64_t stride_for(uint64_t bucket_count) {
+    uint64_t stride = (uint64_t)((double)bucket_count * 0.6180339887498949);
+    while (common_divisor(bucket_count, stride) != 1) {
+        stride++;
+    }
+    return stride;
+}
+
 struct order_table *order_table_create(uint64_t budget_bytes, struct fault *fault) {
     uint64_t capacity = capacity_for(budget_bytes);
     if (capacity < CAPACITY_MIN) {
@@ -54,6 +73,7 @@ struct order_table *order_table_create(uint64_t budget_bytes, struct fault *faul
     memset(table, 0, sizeof(*table));
     table->bucket_count = buckets_for(capacity, ID_BUCKET_SLOTS);
     table->reference_bucket_count = buckets_for(capacity, REFERENCE_BUCKET_SLOTS);
+    table->scan_stride = stride_for(table->bucket_count);
     table->buckets = pages_reserve(table->bucket_count * sizeof(*table->buckets));
     table->references = pages_reserve(table->reference_bucket_count * sizeof(*table->references));
     uint32_t positions = (uint32_t)(table->bucket_count * ID_BUCKET_SLOTS);
@@ -112,14 +132,15 @@ struct id_place order_table_place(struct order_table *table, uint64_t order_id) 
     if (order_id == 0) {
         return (struct id_place){NULL, -1};
     }
-    uint64_t at = id_bucket_of(table, order_id);
+    uint64_t first = id_bucket_of(table, order_id);
+    uint64_t at = first;
     for (;;) {
         struct id_bucket *bucket = &table->buckets[at];
         int slot = id_bucket_slot(bucket, order_id);
-        if (slot >= 0 || RELAXED_LOAD(bucket->passed) == 0) {
+        at = next_bucket(at, table->bucket_count);
+        if (slot >= 0 || RELAXED_LOAD(bucket->passed) == 0 || at == first) {
             return (struct id_place){bucket, slot};
         }
-        at = next_bucket(at, table->bucket_count);
     }
 }
 

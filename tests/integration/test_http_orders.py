@@ -190,8 +190,8 @@ def test_escaped_spellings_mean_the_same():
     orderd = orders.start()
     reference = orders.new_reference()
     escaped = "".join(f"\\u{ord(letter):04x}" for letter in reference)
-    body = '{"partner_c\\u006fde":"\\u0061cme","partner_order_id":"%s","amount":7,"bank_code":"\\u0042"}'
-    answer = post_raw(orderd, (body % escaped).encode())
+    body = '{"partner_c\\u006fde":"\\u0061cme","amount":7,"bank_code":"\\u0042"'
+    answer = post_raw(orderd, f'{body},"partner_order_id":"{escaped}"}}'.encode())
     assert answer.status == 201, answer
     order = answer.json
     assert order["partner_code"] == "acme" and order["partner_order_id"] == reference, order
@@ -612,7 +612,8 @@ def test_a_read_honours_if_none_match():
     for other in ('"1"', '"3"', '"1", "3"', 'W/"1"', '"22"'):
         answer = orderd.get(path_of(order), {"If-None-Match": other})
         assert answer.status == 200 and answer.json == order, (other, answer)
-    for bad in ("2", '"2', '2"', "''", '"abc"', '"-1"', '"1", *', "w/\"2\"", '"02"', '""', '"1" "2"'):
+    malformed = ("2", '"2', '2"', "''", '"abc"', '"-1"', '"1", *', 'w/"2"', '"02"', '""', '"1" "2"')
+    for bad in malformed:
         check_problem(orderd.get(path_of(order), {"If-None-Match": bad}), 400)
 
 
@@ -636,9 +637,8 @@ def test_min_version_is_never_undercut():
         problem = check_problem(orderd.get(f"{path_of(order)}?min_version={minimum}"), 412)
         assert problem["version"] == 2, problem
         assert time.monotonic() - begin < 10, "the wait is bounded"
-    for bad in ("", "-1", "+1", "1.0", "1e1", "abc", "0x1", "4294967296", "9" * 30, "%20", " ", "1%"):
-        target = f"{path_of(order)}?min_version={bad.replace(' ', '%20')}"
-        check_problem(orderd.get(target), 400)
+    for bad in ("", "-1", "+1", "1.0", "1e1", "abc", "0x1", "4294967296", "9" * 30, "%20", "1%"):
+        check_problem(orderd.get(f"{path_of(order)}?min_version={bad}"), 400)
     check_problem(orderd.get(f"{path_of(order)}?min_version"), 400)
     check_problem(orderd.get(f"{path_of(order)}?min_version=1&min_version=1"), 400)
     assert orderd.get(f"{path_of(order)}?min_version=%32").status == 200
