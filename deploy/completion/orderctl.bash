@@ -43,13 +43,12 @@ _orderctl_words() {
     mapfile -t COMPREPLY < <(compgen -W "$2" -- "$1")
 }
 
-# _orderctl_value OPTION WORD: offers values; fails where OPTION takes none or any text.
+# _orderctl_value OPTION WORD: offers the values of an option that has a few, or a file.
 _orderctl_value() {
     case $1 in
     --payment-type) _orderctl_words "$2" "pay_with_bank pay_with_card pay_with_wallet" ;;
     --command) _orderctl_words "$2" "get mget" ;;
     --ids) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
-    *) return 1 ;;
     esac
 }
 
