@@ -23,14 +23,15 @@ struct headline {
 };
 
 static const struct headline headlines[] = {
-    {"orderd_memory_orders", "orders in memory"},
-    {"orderd_memory_evictable_orders", "of these archived too"},
-    {"orderd_memory_bytes_per_order", "bytes an order"},
-    {"orderd_memory_bytes", "memory in use, bytes"},
-    {"orderd_memory_budget_bytes", "memory budget, bytes"},
+    {"orderd_process_orders", "orders in memory"},
+    {"orderd_process_orders_evictable", "of these archived, may leave memory"},
+    {"orderd_process_orders_capacity", "room for orders in memory"},
+    {"orderd_process_table_bytes", "memory reserved for them, bytes"},
+    {"orderd_process_resident_bytes", "memory of the process, bytes"},
     {"orderd_journal_bytes", "journal, bytes"},
     {"orderd_journal_segments", "journal segments"},
     {"orderd_http_connections", "HTTP connections"},
+    {"orderd_api_streams", "event streams"},
 };
 
 /** Both ends of the interval. `before` is empty where there is no interval. */
@@ -130,12 +131,24 @@ static struct spread spread_of(const struct stats *stats, const struct metrics_s
     return spread;
 }
 
+/** What an order costs in the RAM table; 0 where the service does not say. */
+static double bytes_an_order(const struct stats *stats) {
+    const struct metrics_sample *bytes = metrics_find(&stats->after, "orderd_process_table_bytes");
+    const struct metrics_sample *room =
+        metrics_find(&stats->after, "orderd_process_orders_capacity");
+    return bytes == NULL || room == NULL || room->value <= 0 ? 0 : bytes->value / room->value;
+}
+
 static void write_headlines(const struct stats *stats, FILE *out) {
     for (size_t i = 0; i < ARRAY_COUNT(headlines); i++) {
         const struct metrics_sample *sample = metrics_find(&stats->after, headlines[i].metric);
         if (sample != NULL) {
             fprintf(out, "%-40s %16.0f\n", headlines[i].title, sample->value);
         }
+    }
+    double bytes = bytes_an_order(stats);
+    if (bytes > 0) {
+        fprintf(out, "%-40s %16.1f\n", "bytes an order, both indices included", bytes);
     }
 }
 
@@ -223,6 +236,10 @@ static void write_document(const struct session *session, const struct stats *st
         json_pack("{s:s, s:b, s:f, s:o, s:o, s:o}", "server", session->client.base_url, "ready",
                   stats->ready, "interval_seconds", stats->seconds, "metrics", values, "per_second",
                   rates, "distributions", spreads);
+    double bytes = bytes_an_order(stats);
+    if (bytes > 0) {
+        (void)json_object_set_new(document, "bytes_an_order", json_real(bytes));
+    }
     if (stats->readiness != NULL) {
         (void)json_object_set(document, "readiness", stats->readiness);
     }

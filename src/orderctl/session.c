@@ -7,6 +7,7 @@
 
 #define PROBLEM_TEXT_MAX 8192
 #define BODY_SHOWN_MAX 200
+#define REAL_DIGITS 9
 
 enum exit_status session_fail(const struct session *session, enum exit_status status,
                               const char *format, ...) {
@@ -30,7 +31,7 @@ bool session_exchange(struct session *session, const struct service_request *req
 }
 
 void session_write_json(const struct session *session, json_t *document) {
-    (void)json_dumpf(document, session->out, JSON_COMPACT);
+    (void)json_dumpf(document, session->out, JSON_COMPACT | JSON_REAL_PRECISION(REAL_DIGITS));
     fputc('\n', session->out);
     json_decref(document);
 }

@@ -7,7 +7,7 @@
 #include "memory/order_table.h"
 #include "sample.h"
 
-/** Little more than the smallest table; it holds about 1,060 orders. */
+/** A small table; it holds about 1,060 orders. */
 #define SMALL_BUDGET_BYTES 160000
 
 /** The id of the order with this number, from 0. */

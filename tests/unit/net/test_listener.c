@@ -204,6 +204,13 @@ static void test_two_listeners_share_an_address(void **state) {
     listener_close(&second);
 }
 
+static void test_an_address_of_somebody_else_is_a_fault_with_the_reason(void **state) {
+    struct fixture *fixture = *state;
+    struct fault fault;
+    assert_false(listen_on(fixture, "192.0.2.1:0", &fault)); /* for documentation: nobody's */
+    assert_non_null(strstr(fault.text, "192.0.2.1:0: cannot listen: "));
+}
+
 #define LISTENER_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void) {
@@ -214,6 +221,7 @@ int main(void) {
         LISTENER_TEST(test_closing_takes_those_in_the_queue_and_refuses_later_ones),
         LISTENER_TEST(test_out_of_descriptors_it_pauses_and_then_goes_on),
         LISTENER_TEST(test_two_listeners_share_an_address),
+        LISTENER_TEST(test_an_address_of_somebody_else_is_a_fault_with_the_reason),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -107,6 +107,17 @@ static void test_a_full_socket_blocks_and_the_room_of_what_left_is_used_again(vo
     assert_int_equal(output_send(output, fixture->fds[0]), OUTPUT_SENT);
 }
 
+static void test_the_room_of_what_has_left_is_used_before_a_larger_buffer(void **state) {
+    struct fixture *fixture = *state;
+    struct output *output = &fixture->output;
+    append(fixture, "gone stays");
+    output->begin = 5; /* as after a send that took a part */
+    assert_true(output_reserve(output, &fixture->pools, BUFFER_SMALL_BYTES - 5));
+    assert_ptr_equal(output->pool, &fixture->pools.small);
+    assert_int_equal(output_send(output, fixture->fds[0]), OUTPUT_SENT);
+    expect_received(fixture, "stays");
+}
+
 static void test_a_peer_that_left_breaks_it(void **state) {
     struct fixture *fixture = *state;
     append(fixture, "x");
@@ -130,6 +141,7 @@ int main(void) {
         OUTPUT_TEST(test_what_does_not_fit_moves_to_a_larger_buffer),
         OUTPUT_TEST(test_without_a_larger_buffer_what_is_pending_stays),
         OUTPUT_TEST(test_a_full_socket_blocks_and_the_room_of_what_left_is_used_again),
+        OUTPUT_TEST(test_the_room_of_what_has_left_is_used_before_a_larger_buffer),
         OUTPUT_TEST(test_a_peer_that_left_breaks_it),
         OUTPUT_TEST(test_a_part_can_be_shifted_to_close_a_gap),
     };

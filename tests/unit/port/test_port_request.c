@@ -20,7 +20,8 @@ static void test_completed_requests_are_done_in_order_on_the_submitters_drain(vo
     struct note notes[5];
     assert_true(mailbox_init(&mailbox, 8));
     for (size_t i = 0; i < ARRAY_COUNT(notes); i++) {
-        notes[i] = (struct note){{take_note, &mailbox, 0}, &clock, 0};
+        notes[i] =
+            (struct note){.request = {.done = take_note, .mailbox = &mailbox}, .clock = &clock};
         port_complete(&notes[i].request);
         assert_int_equal(notes[i].done_at, 0);
     }
@@ -45,7 +46,7 @@ static void test_a_request_may_be_submitted_again_when_it_is_done(void **state) 
     (void)state;
     struct mailbox mailbox;
     int clock = 0;
-    struct note note = {{complete_again, &mailbox, 0}, &clock, 0};
+    struct note note = {.request = {.done = complete_again, .mailbox = &mailbox}, .clock = &clock};
     assert_true(mailbox_init(&mailbox, 2));
     port_complete(&note.request);
     assert_int_equal(port_drain(&mailbox, 4), 4);
