@@ -191,6 +191,10 @@ static void stop_workers(struct program *program) {
     for (size_t i = 0; i < program->worker_count; i++) {
         worker_drain(program->workers[i]);
     }
+    /* Any of them may show the metrics of all: none is freed before the last one has ended. */
+    for (size_t i = 0; i < program->worker_count; i++) {
+        worker_join(program->workers[i]);
+    }
     for (size_t i = 0; i < program->worker_count; i++) {
         worker_destroy(program->workers[i]);
     }
