@@ -187,28 +187,30 @@ static bool start_workers(struct program *program, struct fault *fault) {
     return true;
 }
 
-static void stop_workers(struct program *program) {
+/** Lets the workers answer what they have, and ends their threads. */
+static void drain_workers(struct program *program) {
     for (size_t i = 0; i < program->worker_count; i++) {
         worker_drain(program->workers[i]);
     }
-    /* Any of them may show the metrics of all: none is freed before the last one has ended. */
     for (size_t i = 0; i < program->worker_count; i++) {
         worker_join(program->workers[i]);
     }
-    for (size_t i = 0; i < program->worker_count; i++) {
-        worker_destroy(program->workers[i]);
-    }
-    free(program->workers);
 }
 
+/** The tiers end before the workers are freed: what a worker did not wait for, such as an offer to
+ *  the cache, is still completed into its memory. */
 static void close_program(struct program *program) {
-    stop_workers(program);
+    drain_workers(program);
     if (program->pipelines != NULL) {
         pipelines_stop(program->pipelines);
     }
     if (program->backend != NULL) {
         program->backend->ops->close(program->backend);
     }
+    for (size_t i = 0; i < program->worker_count; i++) {
+        worker_destroy(program->workers[i]);
+    }
+    free(program->workers);
     metrics_destroy(program->metrics);
 }
 
