@@ -82,9 +82,9 @@ struct order_table_entry {
     bool evictable;
 };
 
-/** Walks the index: visits every entry of the next `bucket_count` buckets from `*cursor` on, and
- *  moves the cursor; it is 0 again after the last bucket. An order that is there during a whole
- *  round is visited in it. */
+/** Walks the index: visits every entry of the next `bucket_count` buckets from `*cursor` on (in an
+ *  order that spreads over all of it), and moves the cursor; it is 0 again after the last bucket.
+ * An order that is there during a whole round is visited in it. */
 void order_table_scan(const struct order_table *table, uint64_t *cursor, uint64_t bucket_count,
                       void (*visit)(void *context, const struct order_table_entry *entry),
                       void *context);

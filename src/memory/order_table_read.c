@@ -6,6 +6,7 @@
  * that what was fetched is still in the first-level cache when its turn comes. */
 #define STATES_GROUP 128
 #define RECORDS_GROUP 32
+#define SCAN_AHEAD 16
 
 /** Copies the entry at (bucket, slot) whole, if it is `order_id` or `order_id` is 0. False where
  *  the slot holds another one or none. */
@@ -230,7 +231,7 @@ static bool find_in_bucket(const struct order_table *table, const struct referen
 bool order_table_find(const struct order_table *table, const struct order_record *reference,
                       uint64_t reference_hash, struct order_record *out) {
     uint64_t bucket = reference_bucket_of(table, reference_hash);
-    uint16_t tag = reference_tag(reference_hash);
+    uint16_t tag = reference_tag(table, reference_hash);
     struct order_record found;
     struct reference_match match = {.order = &found};
     for (uint64_t looks = 0; looks < table->reference_bucket_count; looks++) {
@@ -285,15 +286,25 @@ static size_t read_bucket(const struct id_bucket *bucket, struct order_table_ent
     }
 }
 
+/* The n-th bucket of a scan is not the n-th of the index: what a scan finds leaves the table in the
+ * order in which it was found, and a region emptied at once while others are full would make the
+ * searches of new orders as long as the full part. */
 void order_table_scan(const struct order_table *table, uint64_t *cursor, uint64_t bucket_count,
                       void (*visit)(void *, const struct order_table_entry *), void *context) {
-    uint64_t end = bytes_min_u64(*cursor + bucket_count, table->bucket_count);
-    for (uint64_t bucket = *cursor; bucket < end; bucket++) {
+    uint64_t count = table->bucket_count;
+    uint64_t stride = table->scan_stride;
+    uint64_t end = bytes_min_u64(*cursor + bucket_count, count);
+    uint64_t bucket = *cursor * stride % count;
+    uint64_t ahead = (*cursor + SCAN_AHEAD) * stride % count;
+    for (uint64_t visited = *cursor; visited < end; visited++) {
         struct order_table_entry entries[ID_BUCKET_SLOTS];
-        size_t count = read_bucket(&table->buckets[bucket], entries);
-        for (size_t i = 0; i < count; i++) {
+        __builtin_prefetch(&table->buckets[ahead]);
+        size_t entry_count = read_bucket(&table->buckets[bucket], entries);
+        for (size_t i = 0; i < entry_count; i++) {
             visit(context, &entries[i]);
         }
+        bucket += bucket + stride < count ? stride : stride - count;
+        ahead += ahead + stride < count ? stride : stride - count;
     }
-    *cursor = end == table->bucket_count ? 0 : end;
+    *cursor = end == count ? 0 : end;
 }

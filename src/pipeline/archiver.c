@@ -2,9 +2,10 @@
 
 #include <stdlib.h>
 
-/* Between two walks over the store that found little; and after a tier did not answer. */
-#define ROUND_PAUSE_US 200000
+/* After nothing was found; after a tier did not answer; between walks over the whole store. */
+#define IDLE_PAUSE_US 50000
 #define FAILURE_PAUSE_US 1000000
+#define ROUND_EVERY_US 60000000
 
 const struct metric_description archiver_metric_table[] = {
 #define X(...) METRIC_ENTRY_OF(struct archiver_metrics, __VA_ARGS__)
@@ -29,7 +30,7 @@ struct archiver {
     bool busy;
     bool failed; /* in this batch, a tier refused */
     int64_t wake_at_us;
-    uint64_t found_in_round;
+    int64_t round_at_us; /* when the next walk over the whole store is due */
     struct log_limit limit;
     struct archiver_metrics metrics;
     struct order_scan_batch scan;
@@ -63,18 +64,20 @@ static void keep_only(struct archiver *archiver, enum order_result wanted, const
 }
 
 static void finish_batch(struct archiver *archiver) {
-    bool round_over = archiver->scan.cursor == 0;
     int64_t now_us = clock_now_us(archiver->clock);
     archiver->state = ARCHIVER_IDLE;
-    if (archiver->failed) {
-        archiver->wake_at_us = now_us + FAILURE_PAUSE_US;
-        archiver->failed = false;
-    } else if (round_over && archiver->found_in_round < ARCHIVER_BATCH_MAX) {
-        archiver->wake_at_us = now_us + ROUND_PAUSE_US;
-    }
-    if (round_over) {
+    if (archiver->scan.thorough && archiver->scan.cursor == 0) {
         metric_add(&archiver->metrics.rounds_total, 1);
-        archiver->found_in_round = 0;
+        archiver->scan.thorough = false;
+        archiver->round_at_us = now_us + ROUND_EVERY_US;
+    }
+    if (archiver->failed) {
+        /* What failed was taken from what the store had noticed: only a walk finds it again. */
+        archiver->wake_at_us = now_us + FAILURE_PAUSE_US;
+        archiver->round_at_us = archiver->wake_at_us;
+        archiver->failed = false;
+    } else if (archiver->scan.overlooked) {
+        archiver->round_at_us = now_us;
     }
 }
 
@@ -89,12 +92,13 @@ static void scanned(struct port_request *request) {
         (struct archiver *)((char *)request - offsetof(struct archiver, scan.request));
     archiver->busy = false;
     archiver->count = archiver->scan.count;
-    archiver->found_in_round += archiver->count;
     if (archiver->scan.result != ORDER_RESULT_FOUND) {
         archiver->failed = true;
         archiver->count = 0;
     }
     if (archiver->count == 0) {
+        bool walking = archiver->scan.thorough && archiver->scan.cursor != 0;
+        archiver->wake_at_us = walking ? 0 : clock_now_us(archiver->clock) + IDLE_PAUSE_US;
         finish_batch(archiver);
         return;
     }
@@ -156,6 +160,9 @@ static enum port_submit begin(struct archiver *archiver) {
     switch (archiver->state) {
     case ARCHIVER_IDLE:
         archiver->scan.before_us = INT64_MAX;
+        if (clock_now_us(archiver->clock) >= archiver->round_at_us) {
+            archiver->scan.thorough = true;
+        }
         return archiver->store->ops->scan(archiver->store, &archiver->scan);
     case ARCHIVER_FOUND:
         archiver->put.count = archiver->count;
@@ -185,7 +192,7 @@ int64_t archiver_step(struct archiver *archiver) {
     archiver->busy = true;
     if (begin(archiver) == PORT_BUSY) {
         archiver->busy = false;
-        archiver->wake_at_us = now_us + ROUND_PAUSE_US;
+        archiver->wake_at_us = now_us + IDLE_PAUSE_US;
         return archiver->wake_at_us;
     }
     return INT64_MAX;

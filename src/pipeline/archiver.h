@@ -1,9 +1,10 @@
 /** The archive pipeline: moves final orders home. Step 5 of the command side.
  *
- *  It finds final orders in the store, writes them to the archive, reads them back, compares every
- *  byte, and only then lets the store release them. Each step may be repeated: after a crash or an
- *  unknown outcome it begins again from the store, which still has the order. An order that does
- *  not read back as it was written stays where it is, counted and logged.
+ *  It asks the store for final orders (those that the store has noticed; all of them after the
+ *  start, after a failure, and every minute), writes them to the archive, reads them back, compares
+ * every byte, and only then lets the store release them. Each step may be repeated: after a crash
+ * or an unknown outcome it begins again from the store, which still has the order. An order that
+ * does not read back as it was written stays where it is, counted and logged.
  *
  *  A plain state machine: archiver_step begins what can be begun; completions arrive through the
  *  mailbox of the pipelines' thread, which drives it (the simulator drives it instead). */
@@ -23,7 +24,7 @@
     X(counter, archived_total, "Orders that were archived, verified and released")                 \
     X(counter, mismatches_total, "Archived copies that were not what was written")                 \
     X(counter, failures_total, "Orders that a tier did not take or did not show")                  \
-    X(counter, rounds_total, "Walks over the store")                                               \
+    X(counter, rounds_total, "Walks over the whole store")                                         \
     X(gauge, batch_orders, "Orders in the last batch")
 
 struct archiver_metrics {

@@ -18,6 +18,7 @@ struct timeout_pipeline {
     struct order_store *store;
     int64_t timeout_us;
     int64_t wake_at_us;
+    int64_t oldest_us; /* creation of the oldest open order that this round saw, or its begin */
     bool busy;
     struct log_limit limit;
     struct timeout_metrics metrics;
@@ -32,11 +33,14 @@ static void pause_until(struct timeout_pipeline *pipeline, int64_t pause_us) {
     pipeline->wake_at_us = clock_now_us(pipeline->clock) + pause_us;
 }
 
-/** After a slice: at once the next one, a pause after the last of a round. */
+/** After a slice: at once the next one. After the last of a round: no order that is there, nor one
+ *  that came since the round began, is overdue before the oldest is. */
 static void go_on(struct timeout_pipeline *pipeline) {
     if (pipeline->scan.cursor == 0) {
         metric_add(&pipeline->metrics.rounds_total, 1);
-        pause_until(pipeline, ROUND_PAUSE_US);
+        int64_t pause_us =
+            pipeline->oldest_us + pipeline->timeout_us - clock_now_us(pipeline->clock);
+        pause_until(pipeline, pause_us > ROUND_PAUSE_US ? pause_us : ROUND_PAUSE_US);
     }
 }
 
@@ -93,6 +97,9 @@ static void scanned(struct port_request *request) {
         (struct timeout_pipeline *)((char *)request -
                                     offsetof(struct timeout_pipeline, scan.request));
     pipeline->busy = false;
+    if (pipeline->scan.next_us < pipeline->oldest_us) {
+        pipeline->oldest_us = pipeline->scan.next_us;
+    }
     if (pipeline->scan.result != ORDER_RESULT_FOUND) {
         pause_until(pipeline, FAILURE_PAUSE_US);
     } else if (pipeline->scan.count > 0) {
@@ -109,6 +116,9 @@ int64_t timeout_pipeline_step(struct timeout_pipeline *pipeline) {
     }
     if (now_us < pipeline->wake_at_us) {
         return pipeline->wake_at_us;
+    }
+    if (pipeline->scan.cursor == 0) {
+        pipeline->oldest_us = now_us;
     }
     pipeline->scan.before_us = now_us - pipeline->timeout_us;
     pipeline->busy = true;
@@ -136,6 +146,7 @@ struct timeout_pipeline *timeout_pipeline_create(const struct timeout_parts *par
     pipeline->scan = (struct order_scan_batch){
         .request = {.done = scanned, .mailbox = parts->mailbox},
         .kind = ORDER_SCAN_OVERDUE,
+        .thorough = true,
         .limit = TIMEOUT_BATCH_MAX,
         .orders = pipeline->orders,
     };

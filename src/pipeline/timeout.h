@@ -2,7 +2,8 @@
  *  Step 7 of the command side.
  *
  *  It walks the store for overdue orders and changes each at the version that it saw, so a change
- *  that comes between wins. A plain state machine, driven like archiver.h. */
+ *  that comes between wins. A round also tells how old the oldest open order is, and so when the
+ *  next one can find anything. A plain state machine, driven like archiver.h. */
 #ifndef ORDERD_PIPELINE_TIMEOUT_H
 #define ORDERD_PIPELINE_TIMEOUT_H
 

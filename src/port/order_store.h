@@ -62,12 +62,19 @@ enum order_scan_kind {
 struct order_scan_batch {
     struct port_request request;
     enum order_scan_kind kind;
+    /** False: only what the store has noticed of this kind since it was last asked, where it takes
+     *  notice; no round then, and the cursor stays 0. */
+    bool thorough;
     int64_t before_us;
     uint64_t cursor; /* 0 begins; out: where to go on, 0 after the last slice of a round */
-    size_t limit;    /* of orders in one slice */
+    size_t limit;    /* of orders in one slice, at least 4 */
     size_t count;    /* out */
     struct order_record *orders;
-    uint8_t result; /* FOUND (also for none) or UNAVAILABLE */
+    uint8_t result;  /* FOUND (also for none) or UNAVAILABLE */
+    bool overlooked; /* out, not thorough: something was not noticed; a thorough round finds it */
+    /** Out, OVERDUE: creation time of the oldest order in this slice that is not final and not yet
+     *  overdue; INT64_MAX where there is none. */
+    int64_t next_us;
 };
 
 /** Takes orders out that the archive holds. Results: RELEASED (also where it was already gone),

@@ -46,6 +46,8 @@ struct command_service {
     struct change_batch *free_changes;
     struct create_batch *creates; /* being gathered; NULL: none */
     struct change_batch *changes;
+    size_t creates_in_flight; /* batches */
+    size_t changes_in_flight;
     struct command_metrics metrics;
     struct create_batch create_batches[COMMAND_BATCHES];
     struct change_batch change_batches[COMMAND_BATCHES];
@@ -66,6 +68,7 @@ static void recycle_creates(struct create_batch *gathered) {
 
 static void creates_done(struct port_request *request) {
     struct create_batch *gathered = (struct create_batch *)request;
+    gathered->service->creates_in_flight--;
     for (size_t i = 0; i < gathered->batch.count; i++) {
         gathered->creates[i]->order = gathered->orders[i];
         finish_create(gathered->creates[i], (enum order_result)gathered->results[i]);
@@ -78,6 +81,7 @@ static void send_creates(struct command_service *service) {
     service->creates = NULL;
     histogram_add(&service->metrics.create_batch_items, gathered->batch.count);
     if (service->store->ops->create(service->store, &gathered->batch) == PORT_TAKEN) {
+        service->creates_in_flight++;
         return;
     }
     metric_add(&service->metrics.refused_total, gathered->batch.count);
@@ -186,6 +190,7 @@ static void ask_archive(struct change_batch *gathered, size_t count) {
 
 static void changes_done(struct port_request *request) {
     struct change_batch *gathered = (struct change_batch *)request;
+    gathered->service->changes_in_flight--;
     int64_t now_us = clock_now_us(gathered->service->clock);
     size_t absent = 0;
     for (size_t i = 0; i < gathered->batch.count; i++) {
@@ -209,6 +214,7 @@ static void send_changes(struct command_service *service) {
     struct change_batch *gathered = service->changes;
     service->changes = NULL;
     if (service->store->ops->change(service->store, &gathered->batch) == PORT_TAKEN) {
+        service->changes_in_flight++;
         return;
     }
     metric_add(&service->metrics.refused_total, gathered->batch.count);
@@ -238,10 +244,10 @@ bool command_change(struct command_service *service, struct command_change *chan
 }
 
 void command_flush(struct command_service *service) {
-    if (service->creates != NULL) {
+    if (service->creates != NULL && service->creates_in_flight < COMMAND_IN_FLIGHT) {
         send_creates(service);
     }
-    if (service->changes != NULL) {
+    if (service->changes != NULL && service->changes_in_flight < COMMAND_IN_FLIGHT) {
         send_changes(service);
     }
 }

@@ -1,9 +1,10 @@
 /** The command service: creates and changes. One instance a network loop.
  *
  *  Single requests that arrive while the loop reads its sockets are gathered and go to the store as
- *  one batch when the loop has read them all (command_flush): batches form by themselves, without a
- *  timer. What is outstanding is bounded by the batches that exist; beyond it a request is refused
- *  at once.
+ *  one batch when the loop has read them all (command_flush). While COMMAND_IN_FLIGHT batches are
+ * at the store, which is enough to keep it busy, further requests gather until one comes back: so
+ *  batches form by themselves, without a timer, and the larger the load the larger they are. What
+ *  is outstanding is bounded by the batches that exist; beyond it a request is refused at once.
  *
  *  A change of an order that is no longer hot is judged by the archive's copy, which is final.
  *
@@ -19,6 +20,9 @@
 /** Single requests in one batch, and batches that may be outstanding, of each kind. */
 #define COMMAND_BATCH_MAX 256
 #define COMMAND_BATCHES 16
+
+/** Batches of a kind that are at the store before gathering goes on. */
+#define COMMAND_IN_FLIGHT 3
 
 #define COMMAND_METRICS(X)                                                                         \
     X(counter, refused_total, "Requests refused because too many were outstanding")                \

@@ -19,6 +19,12 @@
 #define QUERY_BATCH_MAX 128
 #define QUERY_BATCHES 16
 
+/** Batches that are under way before gathering goes on until one comes back. */
+#define QUERY_IN_FLIGHT 4
+
+/** Offers of what was found to the cache that may be outstanding; further ones are left out. */
+#define QUERY_FILLS 4
+
 /** Look-ups by reference that may be outstanding. */
 #define QUERY_FINDS 256
 
@@ -98,7 +104,7 @@ void query_service_destroy(struct query_service *service);
 struct query_metrics *query_service_metrics(struct query_service *service);
 
 /** How many completions the service may have in the loop's mailbox at once. */
-#define QUERY_OUTSTANDING_MAX ((size_t)QUERY_BATCHES * 2 + QUERY_FINDS + QUERY_MANY_MAX)
+#define QUERY_OUTSTANDING_MAX ((size_t)QUERY_BATCHES + QUERY_FILLS + QUERY_FINDS + QUERY_MANY_MAX)
 
 /** Reads one order. True: it is answered in `get`, and `done` is not called. False: `done` is
  * called later, or was called already. */
@@ -106,6 +112,11 @@ MUST_CHECK bool query_get(struct query_service *service, struct query_get *get);
 
 /** Reads one order by reference; answered later, or at once as for query_get. */
 MUST_CHECK bool query_find(struct query_service *service, struct query_find *find);
+
+/** Answers from local memory alone: true where it has every one of the `count` ids; `out` takes
+ *  their states. False: some are missing, and query_many answers. */
+MUST_CHECK bool query_states_from_memory(struct query_service *service, const void *ids,
+                                         size_t count, struct order_state *out);
 
 /** Reads many. True: answered at once, later otherwise. */
 MUST_CHECK bool query_many(struct query_service *service, struct query_many *many);

@@ -135,6 +135,15 @@ static size_t from_memory(struct query_service *service, struct query_many *many
     return found_count;
 }
 
+bool query_states_from_memory(struct query_service *service, const void *ids, size_t count,
+                              struct order_state *out) {
+    bool all = order_table_states(service->table, ids, count, out) == count;
+    if (all) {
+        metric_add(&service->metrics.memory_hits_total, count);
+    }
+    return all;
+}
+
 bool query_many(struct query_service *service, struct query_many *many) {
     size_t found = from_memory(service, many);
     metric_add(&service->metrics.memory_hits_total, found);

@@ -18,6 +18,7 @@ ORDERD_BUILD_DIR says which build is tested (the directory build by default).
 """
 
 import dataclasses
+import functools
 import http.client
 import json
 import os
@@ -73,7 +74,7 @@ class Orderd:
         self.settings = [
             f"server.listen=127.0.0.1:{self.port}",
             f"server.data_dir={self.data_dir}",
-            "resp.listen=",
+            *(["resp.listen="] if has_option("resp", "listen") else []),
             *settings,
         ]
         self.arguments = list(arguments)
@@ -284,6 +285,17 @@ def program(name):
     path = BUILD / name
     assert path.exists(), f"{path} is not built"
     return str(path)
+
+
+@functools.lru_cache
+def has_option(section, key):
+    """True where this build of orderd has the option. (A stand-in that prints nothing has all.)"""
+    command = [program("orderd"), "--print-config"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    if not printed:
+        return True
+    lines = printed.partition(f"[{section}]\n")[2].partition("\n[")[0].splitlines()
+    return any(line.partition("=")[0].strip() == key for line in lines)
 
 
 def free_port():

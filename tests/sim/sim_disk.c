@@ -213,24 +213,38 @@ static enum sim_sector_fate fate_always(void *context) {
 
 /* --- The operations. --- */
 
+static bool is_creation(enum disk_open_mode mode) {
+    return mode == DISK_CREATE || mode == DISK_CREATE_BLOCKS;
+}
+
+/** Durable writes and those in blocks have rules of their own: disk.h. */
+static void check_alignment(const struct disk_file *file, const void *from, size_t size,
+                            uint64_t offset) {
+    if (file->mode == DISK_WRITE_DURABLE || file->mode == DISK_CREATE_BLOCKS) {
+        assert((uintptr_t)from % DISK_BLOCK_BYTES == 0);
+        assert(size % DISK_BLOCK_BYTES == 0 && offset % DISK_BLOCK_BYTES == 0);
+    }
+}
+
 static enum disk_status open_file(struct disk *base, const char *name, enum disk_open_mode mode,
                                   struct disk_file **file, struct fault *fault) {
     struct sim_disk *disk = sim_of(base);
-    uint32_t rate = mode == DISK_CREATE ? disk->rates.directory : 0;
+    bool creates = is_creation(mode);
+    uint32_t rate = creates ? disk->rates.directory : 0;
     enum outcome outcome = begin(disk, rate, name, fault);
     if (outcome == OUTCOME_FAILS) {
         return DISK_FAILED;
     }
     struct sim_inode *inode = find_file(disk, name);
-    if (mode == DISK_CREATE && inode != NULL) {
+    if (creates && inode != NULL) {
         fault_set(fault, "%s: exists", name);
         return DISK_FAILED;
     }
-    if (mode != DISK_CREATE && inode == NULL) {
+    if (!creates && inode == NULL) {
         fault_set(fault, "%s: not found", name);
         return outcome == OUTCOME_ENDS ? DISK_FAILED : DISK_NOT_FOUND;
     }
-    if (mode == DISK_CREATE) {
+    if (creates) {
         inode = sim_inode_create();
         inode->next = disk->inodes;
         disk->inodes = inode;
@@ -278,6 +292,7 @@ static enum disk_status write_file(struct disk *base, struct disk_file *file, co
     struct sim_disk *disk = sim_of(base);
     bool durable = file->mode == DISK_WRITE_DURABLE;
     assert(file->mode != DISK_READ);
+    check_alignment(file, from, size, offset);
     enum outcome outcome =
         begin(disk, durable ? disk->rates.write_durable : disk->rates.write, file->name, fault);
     if (outcome == OUTCOME_FAILS && disk->dead) {

@@ -99,7 +99,7 @@ static enum port_submit find(struct order_store *port, struct order_find_batch *
 }
 
 static enum port_submit scan(struct order_store *port, struct order_scan_batch *batch) {
-    store_scan(store_of(port)->table, batch);
+    store_scan(store_of(port), batch);
     port_complete(&batch->request);
     return PORT_TAKEN;
 }
@@ -130,12 +130,14 @@ bool embedded_store_init(struct embedded_store *store, const struct embedded_sto
     store->journal = parts->journal;
     store->window_us = parts->window_us;
     order_id_generator_init(&store->ids, EMBEDDED_NODE);
-    return mailbox_init(&store->inbox, EMBEDDED_STORE_INBOX) &&
+    store->finals = calloc(EMBEDDED_STORE_FINALS, sizeof(*store->finals));
+    return store->finals != NULL && mailbox_init(&store->inbox, EMBEDDED_STORE_INBOX) &&
            store_group_init(&store->group, parts->limits->frame_records_max,
                             parts->limits->frame_releases_max);
 }
 
 void embedded_store_deinit(struct embedded_store *store) {
+    free(store->finals);
     store_group_deinit(&store->group);
     mailbox_deinit(&store->inbox);
 }
@@ -149,6 +151,19 @@ static void stop(struct embedded_store *store, const struct fault *fault) {
               fault->text);
 }
 
+/** Notes an order that became final, for the archive pipeline. */
+static void note_final(struct embedded_store *store, uint64_t order_id) {
+    uint64_t written = atomic_load_explicit(&store->finals_written, memory_order_relaxed);
+    uint64_t read = atomic_load_explicit(&store->finals_read, memory_order_acquire);
+    if (written - read == EMBEDDED_STORE_FINALS) {
+        atomic_store_explicit(&store->finals_overflowed, 1, memory_order_relaxed);
+        return;
+    }
+    atomic_store_explicit(&store->finals[written % EMBEDDED_STORE_FINALS], order_id,
+                          memory_order_relaxed);
+    atomic_store_explicit(&store->finals_written, written + 1, memory_order_release);
+}
+
 /** Puts what is durable now where readers see it. */
 static void publish(struct embedded_store *store) {
     struct store_group *group = &store->group;
@@ -160,6 +175,9 @@ static void publish(struct embedded_store *store) {
         enum order_table_put put =
             order_table_put(store->table, &group->records[i], group->hashes[i], false);
         assert(put != ORDER_TABLE_FULL); /* room was reserved before the order was accepted */
+        if (order_status_is_final(group->records[i].status)) {
+            note_final(store, group->records[i].order_id);
+        }
     }
     for (uint32_t i = 0; i < group->release_count; i++) {
         const struct journal_release *release = &group->releases[i];

@@ -38,6 +38,9 @@
 
 #define EMBEDDED_STORE_WATCHES_MAX 64
 
+/** Orders that became final and wait to be noticed by the archive pipeline; a power of two. */
+#define EMBEDDED_STORE_FINALS 262144
+
 #define EMBEDDED_STORE_METRICS(X)                                                                  \
     X(counter, created_total, "Orders created")                                                    \
     X(counter, replayed_total, "Creates answered with the order that the reference has")           \
@@ -107,6 +110,10 @@ struct embedded_store {
     _Atomic uint32_t stopped;
     _Atomic int snapshot_state; /* enum embedded_store_snapshot_state */
     struct embedded_store_snapshot snapshot;
+    _Atomic uint64_t *finals; /* owned: ids, a ring from the writer to the one who scans */
+    _Atomic uint64_t finals_written;
+    _Atomic uint64_t finals_read; /* written by the one who scans */
+    _Atomic uint32_t finals_overflowed;
     struct change_watch *watches[EMBEDDED_STORE_WATCHES_MAX];
     size_t watch_count;
     struct embedded_store_metrics metrics;

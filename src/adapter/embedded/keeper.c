@@ -134,14 +134,22 @@ static bool step_checkpoint(struct keeper *keeper, int64_t now_us) {
     return false;
 }
 
+/** True where old segments should go: the next one is wanted and can be made of one; there is more
+ *  journal than between two checkpoints comes together anyway; or room is short. */
+static bool is_removal_due(const struct keeper *keeper) {
+    uint64_t bytes = segment_list_bytes(keeper->segments);
+    bool next_wanted = !segment_supply_is_ready(keeper->supply) &&
+                       keeper->supply->filling == NULL && keeper->supply->spare_count == 0;
+    return (next_wanted && bytes > keeper->limits.keep_bytes) ||
+           bytes > keeper->limits.keep_bytes + keeper->limits.checkpoint_bytes ||
+           nears_limit(keeper) || segment_supply_state(keeper->supply) == SEGMENT_SUPPLY_FULL;
+}
+
 /** Takes one segment that nobody needs out of the journal; true where there may be more. Oldest
- * first only, and never one that the checkpoint does not cover. */
+ *  first only, and never one that the checkpoint does not cover. */
 static bool step_removal(struct keeper *keeper) {
     struct segment_entry oldest;
-    bool short_of_room = segment_supply_state(keeper->supply) == SEGMENT_SUPPLY_FULL;
-    bool wanted = short_of_room || nears_limit(keeper) ||
-                  segment_list_bytes(keeper->segments) > keeper->limits.keep_bytes;
-    if (keeper->writing || !wanted || !segment_supply_wants_spare(keeper->supply)) {
+    if (keeper->writing || !is_removal_due(keeper) || !segment_supply_wants_spare(keeper->supply)) {
         return false;
     }
     if (!segment_list_oldest_is_before(keeper->segments, keeper->covered_sequence, &oldest)) {
@@ -162,9 +170,10 @@ static bool may_supply(const struct keeper *keeper) {
 }
 
 bool keeper_step(struct keeper *keeper, int64_t now_us) {
-    bool more = may_supply(keeper) && segment_supply_step(keeper->supply, now_us);
+    /* Removal first: what it hands in is the cheapest next segment. */
+    bool more = step_removal(keeper);
+    more = (may_supply(keeper) && segment_supply_step(keeper->supply, now_us)) || more;
     more = step_checkpoint(keeper, now_us) || more;
-    more = step_removal(keeper) || more;
     more = segment_supply_trim(keeper->supply, now_us) || more;
     metric_set(&keeper->metrics.segments, segment_list_count(keeper->segments));
     metric_set(&keeper->metrics.bytes, segment_list_bytes(keeper->segments));

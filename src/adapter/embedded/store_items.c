@@ -341,6 +341,7 @@ void store_request_conclude(struct embedded_store *store, struct port_request *r
 struct scan_filter {
     enum order_scan_kind kind;
     uint64_t before_tick;
+    uint64_t next_tick; /* the oldest that is open and not overdue */
     uint64_t ids[SCAN_IDS_MAX];
     size_t count;
 };
@@ -348,10 +349,12 @@ struct scan_filter {
 static void pick(void *context, const struct order_table_entry *entry) {
     struct scan_filter *filter = context;
     bool final = order_status_is_final(entry->status);
-    bool wanted = filter->kind == ORDER_SCAN_FINAL
-                      ? final && !entry->evictable
-                      : !final && order_id_tick(entry->order_id) <= filter->before_tick;
-    if (wanted) {
+    uint64_t tick = order_id_tick(entry->order_id);
+    bool overdue = !final && tick <= filter->before_tick;
+    if (!final && !overdue) {
+        filter->next_tick = bytes_min_u64(filter->next_tick, tick);
+    }
+    if (filter->kind == ORDER_SCAN_FINAL ? final && !entry->evictable : overdue) {
         filter->ids[filter->count++] = entry->order_id;
     }
 }
@@ -369,25 +372,59 @@ static void read_picked(const struct order_table *table, const struct scan_filte
             filter->kind == ORDER_SCAN_FINAL ? order->updated_at_us : order->created_at_us;
         if (final == (filter->kind == ORDER_SCAN_FINAL) && since_us < batch->before_us) {
             batch->count++;
+        } else if (!final) {
+            batch->next_us =
+                order->created_at_us < batch->next_us ? order->created_at_us : batch->next_us;
         }
     }
 }
 
-void store_scan(const struct order_table *table, struct order_scan_batch *batch) {
-    struct scan_filter filter;
-    filter.kind = batch->kind;
-    filter.before_tick = order_tick_from_us(batch->before_us) + ORDER_TICKS_AHEAD_MAX;
-    filter.count = 0;
+/** Picks from the table, from the cursor on. */
+static void walk(const struct order_table *table, struct order_scan_batch *batch,
+                 struct scan_filter *filter) {
     size_t limit = bytes_min_size(batch->limit, SCAN_IDS_MAX);
     uint64_t seen = 0;
     assert(batch->limit >= 4); /* a bucket's worth */
     do {
         /* Every bucket that is looked at must find room for all it holds. */
-        uint64_t stride = (limit - filter.count) / 4;
-        order_table_scan(table, &batch->cursor, stride, pick, &filter);
+        uint64_t stride = (limit - filter->count) / 4;
+        order_table_scan(table, &batch->cursor, stride, pick, filter);
         seen += stride;
-    } while (batch->cursor != 0 && limit - filter.count >= 4 && seen < SCAN_BUCKETS_MAX);
+    } while (batch->cursor != 0 && limit - filter->count >= 4 && seen < SCAN_BUCKETS_MAX);
+}
+
+/** Picks what the writer noted. */
+static void take_noted(struct embedded_store *store, struct order_scan_batch *batch,
+                       struct scan_filter *filter) {
+    size_t limit = bytes_min_size(batch->limit, SCAN_IDS_MAX);
+    uint64_t read = atomic_load_explicit(&store->finals_read, memory_order_relaxed);
+    uint64_t written = atomic_load_explicit(&store->finals_written, memory_order_acquire);
+    while (read < written && filter->count < limit) {
+        filter->ids[filter->count++] = atomic_load_explicit(
+            &store->finals[read++ % EMBEDDED_STORE_FINALS], memory_order_relaxed);
+    }
+    atomic_store_explicit(&store->finals_read, read, memory_order_release);
+    batch->overlooked =
+        atomic_exchange_explicit(&store->finals_overflowed, 0, memory_order_relaxed) != 0;
+}
+
+void store_scan(struct embedded_store *store, struct order_scan_batch *batch) {
+    struct scan_filter filter;
+    filter.kind = batch->kind;
+    filter.before_tick = order_tick_from_us(batch->before_us) + ORDER_TICKS_AHEAD_MAX;
+    filter.next_tick = UINT64_MAX;
+    filter.count = 0;
     batch->count = 0;
+    batch->overlooked = false;
     batch->result = ORDER_RESULT_FOUND;
-    read_picked(table, &filter, batch);
+    if (batch->thorough || batch->kind == ORDER_SCAN_OVERDUE) {
+        walk(store->table, batch, &filter);
+    } else {
+        take_noted(store, batch, &filter);
+    }
+    batch->next_us =
+        filter.next_tick == UINT64_MAX
+            ? INT64_MAX
+            : order_tick_to_us(filter.next_tick) - (int64_t)ORDER_TICKS_AHEAD_MAX * ORDER_TICK_US;
+    read_picked(store->table, &filter, batch);
 }

@@ -31,7 +31,8 @@ size_t store_request_progress(const struct port_request *request);
 /** True where every item has its result. */
 MUST_CHECK bool store_request_is_through(const struct port_request *request);
 
-/** One slice of a scan over the RAM table. @thread any. */
-void store_scan(const struct order_table *table, struct order_scan_batch *batch);
+/** One slice of a scan over the RAM table, or what was noticed. @thread any; for what was noticed
+ *  always the same one. */
+void store_scan(struct embedded_store *store, struct order_scan_batch *batch);
 
 #endif

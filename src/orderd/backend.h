@@ -1,0 +1,37 @@
+/** The tiers that a process works on, as the rest of the program sees them: ports, the local
+ *  memory, and whether they answer. backend_embedded.c makes those of one machine. */
+#ifndef ORDERD_ORDERD_BACKEND_H
+#define ORDERD_ORDERD_BACKEND_H
+
+#include "api/api.h"
+#include "memory/order_table.h"
+#include "orderd/program_options.h"
+
+struct backend {
+    const struct backend_ops *ops;
+    struct order_store *store;
+    struct order_archive *archive;
+    struct order_cache *cache;
+    struct change_log *changes;
+    const struct order_table *table;
+    struct lookup *lookup;
+    struct api_readiness readiness;
+};
+
+struct backend_ops {
+    /** Ends its threads and closes everything. Nobody uses the ports any more. */
+    void (*close)(struct backend *backend);
+};
+
+struct backend_parts {
+    const struct program_options *options;
+    const struct order_terms *terms;
+    struct log *log;
+    struct service_clock *clock;
+    struct metrics *metrics;
+};
+
+/** NULL, with one line in `fault`, where the process must not start. */
+struct backend *backend_embedded_open(const struct backend_parts *parts, struct fault *fault);
+
+#endif

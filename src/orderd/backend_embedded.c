@@ -1,0 +1,75 @@
+#include "orderd/backend.h"
+
+#include "base/pages.h"
+
+#include <stdlib.h>
+
+struct backend_embedded {
+    struct backend backend;
+    struct embedded *embedded; /* owned */
+    struct lookup_embedded lookup;
+};
+
+static bool is_ready(const struct api_readiness *readiness, struct text *reason) {
+    const struct backend_embedded *backend =
+        (const struct backend_embedded *)((const char *)readiness -
+                                          offsetof(struct backend_embedded, backend.readiness));
+    const char *why;
+    if (embedded_is_ready(backend->embedded, &why)) {
+        return true;
+    }
+    text_append_slice(reason, slice_from_text(why));
+    return false;
+}
+
+static void close_backend(struct backend *backend) {
+    embedded_close(((struct backend_embedded *)backend)->embedded);
+    free(backend);
+}
+
+static const struct backend_ops backend_ops = {.close = close_backend};
+
+static void log_memory(struct log *log, const struct order_table *table) {
+    struct order_table_usage usage;
+    order_table_usage(table, &usage);
+    uint64_t bytes = usage.id_index_bytes + usage.slab_bytes + usage.reference_index_bytes +
+                     usage.eviction_bytes;
+    log_info(log, "memory", "room for %llu orders of %.1f bytes, both indices included; %s",
+             (unsigned long long)usage.capacity, (double)bytes / (double)usage.capacity,
+             pages_huge_available() ? "huge pages asked for" : "the system gives no huge pages");
+}
+
+struct backend *backend_embedded_open(const struct backend_parts *parts, struct fault *fault) {
+    struct backend_embedded *opened = calloc(1, sizeof(*opened));
+    if (opened == NULL) {
+        fault_set(fault, "no memory for the embedded store");
+        return NULL;
+    }
+    struct embedded_parts embedded_parts = {
+        .data_dir = parts->options->server.data_dir.text,
+        .log = parts->log,
+        .clock = parts->clock,
+        .metrics = parts->metrics,
+        .memory = &parts->options->memory,
+        .journal = &parts->options->journal,
+        .archive = &parts->options->archive,
+        .window_us = parts->terms->window_us,
+    };
+    opened->embedded = embedded_open(&embedded_parts, fault);
+    if (opened->embedded == NULL) {
+        free(opened);
+        return NULL;
+    }
+    struct backend *backend = &opened->backend;
+    backend->ops = &backend_ops;
+    backend->store = embedded_order_store(opened->embedded);
+    backend->archive = embedded_order_archive(opened->embedded);
+    backend->cache = embedded_order_cache(opened->embedded);
+    backend->changes = embedded_changes(opened->embedded);
+    backend->table = embedded_table(opened->embedded);
+    backend->readiness.is_ready = is_ready;
+    lookup_embedded_init(&opened->lookup, backend->archive, EMBEDDED_NODE);
+    backend->lookup = &opened->lookup.lookup;
+    log_memory(parts->log, backend->table);
+    return backend;
+}

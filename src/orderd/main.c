@@ -1,0 +1,263 @@
+/** orderd: the daemon. Reads the configuration, opens the tiers, starts the threads, and then waits
+ *  for signals, keeping the service clock and a few gauges up to date meanwhile. */
+#include "orderd/pipelines.h"
+#include "orderd/worker.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define TICK_MS 100
+#define EXIT_USAGE 2
+
+#define PROCESS_METRICS(X)                                                                         \
+    X(gauge, orders, "Orders in the RAM table")                                                    \
+    X(gauge, orders_evictable, "Of them, those that are archived and may leave it")                \
+    X(gauge, orders_capacity, "Orders that the RAM table has room for")                            \
+    X(gauge, table_bytes, "Memory reserved for the RAM table with both indices")                   \
+    X(counter, evicted_total, "Archived orders that left the RAM table")                           \
+    X(gauge, resident_bytes, "Memory of the process that is in RAM")                               \
+    X(gauge, clock_lead_microseconds, "How far the service clock is ahead of the system's")        \
+    X(counter, log_lines_dropped_total, "Lines that could not be written to the log")
+
+struct process_metrics {
+    PROCESS_METRICS(METRIC_FIELD)
+};
+
+static const struct metric_description process_metric_table[] = {
+#define X(...) METRIC_ENTRY_OF(struct process_metrics, __VA_ARGS__)
+    PROCESS_METRICS(X)
+#undef X
+};
+
+struct program {
+    struct command_line line;
+    struct program_options options;
+    struct order_terms terms;
+    struct log log;
+    struct service_clock clock;
+    struct metrics *metrics;
+    struct backend *backend;
+    struct pipelines *pipelines;
+    struct worker **workers; /* owned */
+    size_t worker_count;
+    struct process_metrics process_metrics;
+};
+
+static uint64_t resident_bytes(void) {
+    unsigned long long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file != NULL) {
+        if (fscanf(file, "%*u %llu", &pages) != 1) {
+            pages = 0;
+        }
+        (void)fclose(file);
+    }
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void update_metrics(struct program *program) {
+    struct process_metrics *metrics = &program->process_metrics;
+    struct order_table_usage usage;
+    order_table_usage(program->backend->table, &usage);
+    metric_set(&metrics->orders, usage.orders);
+    metric_set(&metrics->orders_evictable, usage.evictable);
+    metric_set(&metrics->orders_capacity, usage.capacity);
+    metric_set(&metrics->table_bytes, usage.id_index_bytes + usage.slab_bytes +
+                                          usage.reference_index_bytes + usage.eviction_bytes);
+    metric_set(&metrics->evicted_total, usage.evicted);
+    metric_set(&metrics->resident_bytes, resident_bytes());
+    metric_set(&metrics->clock_lead_microseconds, (uint64_t)service_clock_lead_us(&program->clock));
+    metric_set(&metrics->log_lines_dropped_total,
+               atomic_load_explicit(&program->log.lines_dropped, memory_order_relaxed));
+}
+
+/** Applies what a reload may change; keeps everything where the new configuration is refused. */
+static void reload(struct program *program) {
+    struct program_options *next = malloc(sizeof(*next));
+    struct order_terms terms;
+    struct fault fault = {"no memory"};
+    if (next != NULL && program_options_load(next, &program->line, &fault) &&
+        program_options_check(next, &terms, &fault) &&
+        config_differs_only_live(&program->options.config, &next->config, &fault)) {
+        program->options.server.log_level = next->server.log_level;
+        atomic_store_explicit(&program->log.minimum_level,
+                              (int)program_options_log_level(&program->options),
+                              memory_order_relaxed);
+        log_info(&program->log, "config", "read again");
+    } else {
+        log_error(&program->log, "config", "not applied: %s", fault.text);
+    }
+    free(next);
+}
+
+static bool open_tiers(struct program *program, struct fault *fault) {
+    struct backend_parts parts = {
+        .options = &program->options,
+        .terms = &program->terms,
+        .log = &program->log,
+        .clock = &program->clock,
+        .metrics = program->metrics,
+    };
+    program->backend = backend_embedded_open(&parts, fault);
+    if (program->backend == NULL) {
+        return false;
+    }
+    program->pipelines = pipelines_start(&parts, program->backend, fault);
+    return program->pipelines != NULL;
+}
+
+static size_t thread_count(const struct program *program) {
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t wanted = program->options.server.threads;
+    return wanted != 0 ? wanted : processors > 0 ? (size_t)processors : 1;
+}
+
+/** Makes the workers first and starts them when all listen, so that a failure serves nobody. */
+static bool start_workers(struct program *program, struct fault *fault) {
+    size_t count = thread_count(program);
+    struct worker_parts parts = {
+        .options = &program->options,
+        .terms = &program->terms,
+        .clock = &program->clock.clock,
+        .backend = program->backend,
+        .metrics = program->metrics,
+        .address = program->options.server.listen.text,
+    };
+    char address[CONFIG_TEXT_MAX + 8];
+    program->workers = calloc(count, sizeof(struct worker *));
+    if (program->workers == NULL) {
+        fault_set(fault, "no memory for the network threads");
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        program->workers[i] = worker_create(&parts, fault);
+        if (program->workers[i] == NULL) {
+            return false;
+        }
+        program->worker_count++;
+        if (i == 0) {
+            /* Port 0 took a free one: the others listen on the same. */
+            const char *colon = strrchr(parts.address, ':');
+            (void)snprintf(address, sizeof(address), "%.*s:%u", (int)(colon - parts.address),
+                           parts.address, worker_port(program->workers[0]));
+            parts.address = address;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!worker_start(program->workers[i], fault)) {
+            return false;
+        }
+    }
+    log_info(&program->log, "orderd", "serving http://%s on %zu threads", address, count);
+    return true;
+}
+
+static void stop_workers(struct program *program) {
+    for (size_t i = 0; i < program->worker_count; i++) {
+        worker_drain(program->workers[i]);
+    }
+    for (size_t i = 0; i < program->worker_count; i++) {
+        worker_destroy(program->workers[i]);
+    }
+    free(program->workers);
+}
+
+static void close_program(struct program *program) {
+    stop_workers(program);
+    if (program->pipelines != NULL) {
+        pipelines_stop(program->pipelines);
+    }
+    if (program->backend != NULL) {
+        program->backend->ops->close(program->backend);
+    }
+    metrics_destroy(program->metrics);
+}
+
+/** Waits for signals until one asks for the end. */
+static void run(struct program *program, const sigset_t *signals) {
+    for (;;) {
+        struct timespec tick = {.tv_sec = 0, .tv_nsec = TICK_MS * 1000000L};
+        int received = sigtimedwait(signals, NULL, &tick);
+        if (received == SIGTERM || received == SIGINT) {
+            log_info(&program->log, "orderd", "draining");
+            return;
+        }
+        if (received == SIGHUP) {
+            reload(program);
+        }
+        service_clock_adjust(&program->clock);
+        update_metrics(program);
+    }
+}
+
+/** Blocks the signals that `run` waits for, in this thread and those that it starts. */
+static void take_signals(sigset_t *signals) {
+    (void)sigemptyset(signals);
+    (void)sigaddset(signals, SIGTERM);
+    (void)sigaddset(signals, SIGINT);
+    (void)sigaddset(signals, SIGHUP);
+    (void)sigprocmask(SIG_BLOCK, signals, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+}
+
+static int serve(struct program *program) {
+    struct fault fault;
+    sigset_t signals;
+    take_signals(&signals);
+    log_init(&program->log, STDERR_FILENO, program_options_log_level(&program->options));
+    service_clock_init(&program->clock, 0);
+    program->metrics = metrics_create();
+    if (program->metrics == NULL) {
+        (void)fprintf(stderr, "orderd: no memory for the metrics\n");
+        return EXIT_FAILURE;
+    }
+    metrics_register(program->metrics, "process", NULL, process_metric_table,
+                     ARRAY_COUNT(process_metric_table), &program->process_metrics);
+    if (!open_tiers(program, &fault) || !start_workers(program, &fault)) {
+        log_error(&program->log, "orderd", "not started: %s", fault.text);
+        close_program(program);
+        return EXIT_FAILURE;
+    }
+    update_metrics(program);
+    run(program, &signals);
+    close_program(program);
+    log_info(&program->log, "orderd", "ended");
+    return EXIT_SUCCESS;
+}
+
+/** Answers what needs no service. True where there is nothing more to do. */
+static bool answer_questions(const struct program *program) {
+    if (program->line.show_help) {
+        (void)fputs(program_help, stdout);
+    } else if (program->line.show_version) {
+        (void)printf("orderd %s\n", ORDERD_VERSION);
+    }
+    return program->line.show_help || program->line.show_version;
+}
+
+int main(int argc, char **argv) {
+    struct program *program = calloc(1, sizeof(*program));
+    struct fault fault = {"no memory"};
+    if (program == NULL || !command_line_read(argc, argv, &program->line, &fault)) {
+        (void)fprintf(stderr, "orderd: %s\n", fault.text);
+        return EXIT_USAGE;
+    }
+    if (answer_questions(program)) {
+        return EXIT_SUCCESS;
+    }
+    if (!program_options_load(&program->options, &program->line, &fault) ||
+        !program_options_check(&program->options, &program->terms, &fault)) {
+        (void)fprintf(stderr, "orderd: %s\n", fault.text);
+        return EXIT_USAGE;
+    }
+    int status = EXIT_SUCCESS;
+    if (program->line.print_config) {
+        config_print(&program->options.config, stdout);
+    } else if (!program->line.check_config) {
+        status = serve(program);
+    }
+    command_line_free(&program->line);
+    free(program);
+    return status;
+}

@@ -1,0 +1,172 @@
+#include "orderd/program_options.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+
+static const struct config_option server_option_table[] = {
+#define X(...) CONFIG_ENTRY_OF(struct server_options, __VA_ARGS__)
+    SERVER_OPTIONS(X)
+#undef X
+};
+
+static const struct config_option store_option_table[] = {
+#define X(...) CONFIG_ENTRY_OF(struct store_options, __VA_ARGS__)
+    STORE_OPTIONS(X)
+#undef X
+};
+
+const char program_help[] =
+    "orderd: the order service of a payment gateway\n"
+    "\n"
+    "Usage: orderd [--config FILE] [--set section.key=value]... [--roles a,b]\n"
+    "              [--check-config] [--print-config] [--version] [--help]\n"
+    "\n"
+    "  --config FILE     read options from an INI file; without it the defaults hold\n"
+    "  --set S.K=VALUE   set one option, after the file; may be given again\n"
+    "  --roles A,B       short for --set server.roles=A,B\n"
+    "  --check-config    read and judge the configuration, then exit\n"
+    "  --print-config    print every option with its help, then exit; the output is a valid file\n"
+    "  --version         print the version, then exit\n"
+    "  --help            print this, then exit\n"
+    "\n"
+    "SIGTERM and SIGINT drain and exit with 0; SIGHUP reads the file again and applies what can\n"
+    "change while the process runs.\n";
+
+enum long_option {
+    OPTION_CONFIG = 256,
+    OPTION_SET,
+    OPTION_ROLES,
+    OPTION_CHECK,
+    OPTION_PRINT,
+    OPTION_VERSION,
+    OPTION_HELP
+};
+
+static const struct option long_options[] = {
+    {"config", required_argument, NULL, OPTION_CONFIG},
+    {"set", required_argument, NULL, OPTION_SET},
+    {"roles", required_argument, NULL, OPTION_ROLES},
+    {"check-config", no_argument, NULL, OPTION_CHECK},
+    {"print-config", no_argument, NULL, OPTION_PRINT},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+/** `server.roles=` and the roles, as a setting of its own; never freed before the process ends. */
+static const char *make_roles_setting(const char *roles) {
+    char *setting = NULL;
+    return asprintf(&setting, "server.roles=%s", roles) < 0 ? NULL : setting;
+}
+
+bool command_line_read(int argc, char **argv, struct command_line *line, struct fault *fault) {
+    *line = (struct command_line){.settings = calloc((size_t)argc + 1, sizeof(char *))};
+    if (line->settings == NULL) {
+        fault_set(fault, "no memory for the command line");
+        return false;
+    }
+    opterr = 0;
+    for (;;) {
+        int found = getopt_long(argc, argv, "", long_options, NULL);
+        switch (found) {
+        case -1:
+            if (optind < argc) {
+                fault_set(fault, "%.80s: unexpected; --help tells the usage", argv[optind]);
+            }
+            return optind == argc;
+        case OPTION_CONFIG:
+            line->config_path = optarg;
+            break;
+        case OPTION_SET:
+            line->settings[line->setting_count++] = optarg;
+            break;
+        case OPTION_ROLES:
+            line->settings[line->setting_count++] = make_roles_setting(optarg);
+            break;
+        case OPTION_CHECK:
+            line->check_config = true;
+            break;
+        case OPTION_PRINT:
+            line->print_config = true;
+            break;
+        case OPTION_VERSION:
+            line->show_version = true;
+            break;
+        case OPTION_HELP:
+            line->show_help = true;
+            break;
+        default:
+            fault_set(fault, "%.80s: unknown, or without its value; --help tells the usage",
+                      argv[optind - 1]);
+            return false;
+        }
+    }
+}
+
+void command_line_free(struct command_line *line) {
+    free(line->settings);
+}
+
+static void compose(struct program_options *options) {
+    const struct config_section sections[PROGRAM_SECTIONS] = {
+        {"server", server_option_table, ARRAY_COUNT(server_option_table), &options->server},
+        {"store", store_option_table, ARRAY_COUNT(store_option_table), &options->store},
+        {"order", order_option_table, order_option_count, &options->order},
+        {"memory", memory_option_table, memory_option_count, &options->memory},
+        {"journal", journal_option_table, journal_option_count, &options->journal},
+        {"archive", archive_option_table, archive_option_count, &options->archive},
+        {"http", http_option_table, HTTP_OPTION_COUNT, &options->http},
+        {"api", api_option_table, api_option_count, &options->api},
+    };
+    memcpy(options->sections, sections, sizeof(sections));
+    options->config = (struct config){options->sections, PROGRAM_SECTIONS};
+}
+
+bool program_options_load(struct program_options *options, const struct command_line *line,
+                          struct fault *fault) {
+    memset(options, 0, sizeof(*options));
+    compose(options);
+    config_set_defaults(&options->config);
+    if (line->config_path != NULL &&
+        !config_read_file(&options->config, line->config_path, fault)) {
+        return false;
+    }
+    for (size_t i = 0; i < line->setting_count; i++) {
+        if (!config_set(&options->config, line->settings[i], fault)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/** True where only this machine reaches the address. */
+static bool is_loopback(const char *address) {
+    return strncmp(address, "127.", 4) == 0 || strncmp(address, "[::1]:", 6) == 0;
+}
+
+bool program_options_check(const struct program_options *options, struct order_terms *terms,
+                           struct fault *fault) {
+    if (!is_loopback(options->server.listen.text) && !options->server.insecure) {
+        fault_set(fault,
+                  "server.listen: expected a loopback address, since there is no authentication, "
+                  "or server.insecure = yes; got \"%.80s\"",
+                  options->server.listen.text);
+        return false;
+    }
+    if (strcmp(options->server.roles.text, "all") != 0) {
+        fault_set(fault, "server.roles: expected \"all\" with store.hot = embedded, got \"%.80s\"",
+                  options->server.roles.text);
+        return false;
+    }
+    return order_options_read(&options->order, terms, fault);
+}
+
+enum log_level program_options_log_level(const struct program_options *options) {
+    static const char *const names[] = {"debug", "info", "warning", "error"};
+    for (unsigned level = 0; level < ARRAY_COUNT(names); level++) {
+        if (strcmp(options->server.log_level.text, names[level]) == 0) {
+            return (enum log_level)level;
+        }
+    }
+    return LOG_INFO;
+}

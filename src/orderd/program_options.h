@@ -1,0 +1,77 @@
+/** Every option of the program, section by section, and the command line that sets them. */
+#ifndef ORDERD_ORDERD_PROGRAM_OPTIONS_H
+#define ORDERD_ORDERD_PROGRAM_OPTIONS_H
+
+#include "adapter/embedded/embedded.h"
+#include "api/api.h"
+#include "memory/memory_options.h"
+#include "net/http_server.h"
+#include "service/order_options.h"
+
+#define SERVER_OPTIONS(X)                                                                          \
+    X(text, listen, "127.0.0.1:8080", "", start,                                                   \
+      "Address of the HTTP API; anything but a loopback address needs insecure = yes")             \
+    X(text, data_dir, "./data", "", start, "Directory of the embedded store")                      \
+    X(text, roles, "all", "", start, "What this process does: all, or a list of roles")            \
+    X(flag, insecure, "no", "", start, "Listen on any address without authentication")             \
+    X(uint64, threads, "0", "0..256", start, "Network threads; 0: as many as processors")          \
+    X(text, log_level, "info", "debug|info|warning|error", live, "Least level that is logged")     \
+    X(uint64, drain_timeout_ms, "10000", "0..600000", start,                                       \
+      "Time that requests in flight have to end after SIGTERM")
+
+struct server_options {
+    SERVER_OPTIONS(CONFIG_FIELD)
+};
+
+#define STORE_OPTIONS(X)                                                                           \
+    X(text, hot, "embedded", "embedded", start, "Where hot orders are: in this process's data_dir")
+
+struct store_options {
+    STORE_OPTIONS(CONFIG_FIELD)
+};
+
+#define PROGRAM_SECTIONS 8
+
+struct program_options {
+    struct server_options server;
+    struct store_options store;
+    struct order_options order;
+    struct memory_options memory;
+    struct journal_options journal;
+    struct archive_options archive;
+    struct http_options http;
+    struct api_options api;
+    struct config_section sections[PROGRAM_SECTIONS];
+    struct config config;
+};
+
+/** What the command line asks for beside options. */
+struct command_line {
+    const char *config_path; /* NULL: none */
+    const char **settings;   /* owned: `section.key=value`, in order */
+    size_t setting_count;
+    bool check_config;
+    bool print_config;
+    bool show_version;
+    bool show_help;
+};
+
+/** False with one line in `fault` for a usage error. */
+MUST_CHECK bool command_line_read(int argc, char **argv, struct command_line *line,
+                                  struct fault *fault);
+void command_line_free(struct command_line *line);
+
+/** What --help prints. */
+extern const char program_help[];
+
+/** Defaults, then the file, then the settings. The struct must not move afterwards. */
+MUST_CHECK bool program_options_load(struct program_options *options,
+                                     const struct command_line *line, struct fault *fault);
+
+/** Judges combinations that no single option's rule can. */
+MUST_CHECK bool program_options_check(const struct program_options *options,
+                                      struct order_terms *terms, struct fault *fault);
+
+enum log_level program_options_log_level(const struct program_options *options);
+
+#endif
