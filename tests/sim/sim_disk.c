@@ -131,7 +131,9 @@ static void settle_changes(struct sim_disk *disk, size_t count) {
         apply_change(&disk->medium, &disk->changes[i]);
     }
     disk->change_count -= count;
-    memmove(disk->changes, disk->changes + count, disk->change_count * sizeof(*disk->changes));
+    if (disk->change_count > 0) {
+        memmove(disk->changes, disk->changes + count, disk->change_count * sizeof(*disk->changes));
+    }
     collect(disk);
 }
 

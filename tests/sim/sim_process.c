@@ -254,7 +254,8 @@ static void count_life(struct sim *sim) {
 void sim_process_end(struct sim *sim) {
     struct sim_process *process = sim->process;
     count_life(sim);
-    sim->preempt_depth = UINT32_MAX; /* nobody has a turn any more */
+    sim->preempt_depth = UINT32_MAX;         /* nobody has a turn any more */
+    sim_archive_process_died(&sim->archive); /* while the requests that wait there still stand */
     for (size_t i = 0; i < SIM_LOOPS; i++) {
         struct sim_loop *loop = &process->loops[i];
         sim_clients_cut_off(sim, loop);
@@ -262,7 +263,6 @@ void sim_process_end(struct sim *sim) {
         query_service_destroy(loop->query);
         mailbox_deinit(&loop->mailbox);
     }
-    sim_archive_process_died(&sim->archive);
     archiver_destroy(process->archiver);
     timeout_pipeline_destroy(process->timeout);
     sim_proxy_deinit(&process->proxy);

@@ -16,6 +16,7 @@ struct run {
     uint64_t *segments; /* owned: numbers of the files, ascending */
     size_t segment_count;
     size_t segment_capacity;
+    size_t forgotten_count;   /* of `segments`, those that the change log begins behind */
     size_t used_count;        /* of `segments`, those before the empty ones at the end */
     uint64_t last_sequence;   /* of the frames that were read */
     struct release_set *left; /* orders that left behind the checkpoint; NULL: not asked */
@@ -329,12 +330,13 @@ static size_t find_first_needed(struct run *run) {
     return first_needed;
 }
 
-/** Leaves out what was noted so far. */
-static void forget_noted(struct run *run, const struct fault *why) {
+/** Leaves the first `count` segments out. */
+static void forget(struct run *run, size_t count, const struct fault *why) {
     log_warning(run->recovery->log, "journal",
                 "%s; no order needs it, but changes from there on back are no longer in the change "
                 "log",
                 why->text);
+    run->forgotten_count = count;
     segment_list_deinit(run->recovery->segments);
     segment_list_init(run->recovery->segments);
 }
@@ -347,13 +349,13 @@ static bool note_covered(struct run *run, size_t first_needed, struct fault *fau
         struct journal_frame_header first;
         struct fault why;
         if (is_missing_before(run, i, &why)) {
-            forget_noted(run, &why);
+            forget(run, i, &why);
         }
         if (i == first_needed) {
             break;
         }
         if (!journal_reader_open(&run->reader, run->segments[i], &why)) {
-            forget_noted(run, &why);
+            forget(run, i + 1, &why);
             continue;
         }
         enum journal_read read = peek_first(run, &first, &why);
@@ -362,7 +364,7 @@ static bool note_covered(struct run *run, size_t first_needed, struct fault *fau
                 fault_set(&why, "%s: offset %d: damaged: no first frame", run->reader.name,
                           JOURNAL_BLOCK_BYTES);
             }
-            forget_noted(run, &why);
+            forget(run, i + 1, &why);
             continue;
         }
         struct segment_entry entry = {run->segments[i], run->reader.size_bytes, first.sequence,
@@ -377,6 +379,7 @@ static bool note_covered(struct run *run, size_t first_needed, struct fault *fau
 
 static bool replay_journal(struct run *run, struct fault *fault) {
     uint64_t covered = run->result->checkpoint_sequence;
+    run->forgotten_count = 0;
     size_t first_needed = find_first_needed(run);
     if (run->segment_count == 0) {
         if (covered != 0) {
@@ -404,13 +407,21 @@ static bool replay_journal(struct run *run, struct fault *fault) {
     return true;
 }
 
-/** Removes the segments at the end in which nothing stands, such as the one that was ready when the
- *  process ended: their numbers are given again. */
-static bool remove_empty(struct run *run, struct fault *fault) {
+/** Removes the segments that are no longer part of the journal: those that the change log begins
+ *  behind, which nobody would remove later, and those at the end in which nothing stands, such as
+ *  the one that was ready when the process ended, whose numbers are given again. From both ends
+ *  inwards, so that an end in the middle of it leaves no gap in the numbers. */
+static bool remove_unused(struct run *run, struct fault *fault) {
     struct disk *disk = run->recovery->disk;
-    for (size_t i = run->used_count; i < run->segment_count; i++) {
-        char name[JOURNAL_NAME_MAX];
+    char name[JOURNAL_NAME_MAX];
+    for (size_t i = 0; i < run->forgotten_count; i++) {
         journal_segment_name(run->segments[i], name);
+        if (disk->ops->remove(disk, name, fault) != DISK_OK) {
+            return false;
+        }
+    }
+    for (size_t i = run->segment_count; i > run->used_count; i--) {
+        journal_segment_name(run->segments[i - 1], name);
         if (disk->ops->remove(disk, name, fault) != DISK_OK) {
             return false;
         }
@@ -557,7 +568,7 @@ bool recovery_run(struct recovery *recovery, struct recovery_result *result, str
     run.reader.proves_end = true;
     bool recovered = list_files(&run, fault) && load_twice_if_needed(&run, fault) &&
                      build_filter(&run, fault) && settle_last_frame(&run, fault) &&
-                     remove_empty(&run, fault);
+                     remove_unused(&run, fault);
     if (recovered && result->torn) {
         char name[JOURNAL_NAME_MAX];
         journal_segment_name(result->segment, name);
