@@ -36,7 +36,11 @@
     X(directory_changes_lost, true)                                                                \
     X(unknown_frames_kept, true)                                                                   \
     X(unknown_frames_gone, true)                                                                   \
-    X(disk_failures, true)                                                                         \
+    X(failed_reads, true)                                                                          \
+    X(failed_writes, true)                                                                         \
+    X(failed_durable_writes, true)                                                                 \
+    X(failed_syncs, true)                                                                          \
+    X(failed_directory_operations, true)                                                           \
     X(disk_full_refusals, true)                                                                    \
     X(stores_stopped, true)                                                                        \
     X(frames, true)                                                                                \
@@ -51,6 +55,11 @@
     X(orders_timed_out, true)                                                                      \
     X(orders_archived, true)                                                                       \
     X(orders_evicted, true)                                                                        \
+    X(archive_refused, true)                                                                       \
+    X(archive_unavailable, true)                                                                   \
+    X(archive_reordered, true)                                                                     \
+    X(archive_bad_copies, true)                                                                    \
+    X(archive_bad_reads, true)                                                                     \
     X(archive_mismatches, true)                                                                    \
     X(archive_unknown_puts, true)                                                                  \
     X(archive_late_puts, true)                                                                     \
@@ -58,6 +67,7 @@
     X(filter_rotations, true)                                                                      \
     X(references_reused, true)                                                                     \
     X(port_busy, true)                                                                             \
+    X(port_reordered, true)                                                                        \
     X(answers_created, true)                                                                       \
     X(answers_replayed, true)                                                                      \
     X(answers_conflict, true)                                                                      \

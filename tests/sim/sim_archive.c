@@ -22,8 +22,12 @@ static bool happens(struct sim_archive *archive, uint32_t rate) {
     return rate > 0 && random_chance(&archive->random, rate, MILLION);
 }
 
-static bool is_away(const struct sim_archive *archive) {
-    return clock_now_us(archive->clock) < archive->away_until_us;
+/** True where it does not answer, for now or this once. */
+static bool is_unavailable(struct sim_archive *archive) {
+    bool away = clock_now_us(archive->clock) < archive->away_until_us;
+    bool unavailable = away || happens(archive, archive->rates.unavailable);
+    archive->counts.unavailable += unavailable ? 1 : 0;
+    return unavailable;
 }
 
 /* --- What is stored. --- */
@@ -96,6 +100,7 @@ static enum port_submit submit(struct sim_archive *archive, struct port_request 
                                uint32_t operation) {
     if (archive->pending_count == SIM_ARCHIVE_PENDING_MAX ||
         happens(archive, archive->rates.busy)) {
+        archive->counts.refused++;
         return PORT_BUSY;
     }
     request->operation = operation;
@@ -147,7 +152,7 @@ static unsigned any_part(struct sim_archive *archive) {
 
 static void work_put(struct sim_archive *archive, struct order_archive_put *batch) {
     archive->counts.puts++;
-    if (is_away(archive) || happens(archive, archive->rates.unavailable)) {
+    if (is_unavailable(archive)) {
         memset(batch->results, ORDER_RESULT_UNAVAILABLE, batch->count);
     } else if (happens(archive, archive->rates.unknown)) {
         archive->counts.unknown_puts++;
@@ -168,7 +173,7 @@ static void work_put(struct sim_archive *archive, struct order_archive_put *batc
 static enum order_result get_one(struct sim_archive *archive, uint64_t order_id,
                                  struct order_record *order) {
     const struct sim_archived *stored = find_order(archive, order_id);
-    if (is_away(archive) || happens(archive, archive->rates.unavailable)) {
+    if (is_unavailable(archive)) {
         return ORDER_RESULT_UNAVAILABLE;
     }
     if (stored == NULL) {
@@ -196,7 +201,7 @@ static enum reference_answer search(struct sim_archive *archive, const struct or
     enum reference_answer answer = REFERENCE_ABSENT;
     int32_t at = archive->by_reference[hash_mix(hash) % SIM_ARCHIVE_BUCKETS];
     archive->counts.finds++;
-    if (is_away(archive) || happens(archive, archive->rates.unavailable)) {
+    if (is_unavailable(archive)) {
         return REFERENCE_UNAVAILABLE;
     }
     for (; at >= 0; at = archive->orders[at].next_by_reference) {
@@ -269,7 +274,10 @@ bool sim_archive_step(struct sim_archive *archive) {
     }
     size_t at = (size_t)random_below(&archive->random, archive->pending_count);
     struct port_request *request = archive->pending[at];
-    archive->pending[at] = archive->pending[--archive->pending_count];
+    archive->counts.reordered += at > 0 ? 1 : 0;
+    archive->pending_count--;
+    memmove(&archive->pending[at], &archive->pending[at + 1],
+            (archive->pending_count - at) * sizeof(archive->pending[0]));
     switch (request->operation) {
     case OPERATION_PUT:
         work_put(archive, (struct order_archive_put *)request);
@@ -297,7 +305,7 @@ void sim_archive_process_died(struct sim_archive *archive) {
 static bool each(struct reference_archive *references, int64_t oldest_us,
                  void (*visit)(void *, uint64_t), void *context, struct fault *fault) {
     struct sim_archive *archive = archive_of_references(references);
-    if (is_away(archive) || happens(archive, archive->rates.unavailable)) {
+    if (is_unavailable(archive)) {
         fault_set(fault, "the simulated archive does not answer");
         return false;
     }

@@ -26,6 +26,9 @@ struct sim_archive_rates {
 };
 
 struct sim_archive_counts {
+    uint64_t refused;     /* with PORT_BUSY */
+    uint64_t unavailable; /* answers and searches */
+    uint64_t reordered;   /* answers that came before that of an earlier request */
     uint64_t puts;
     uint64_t unknown_puts;
     uint64_t bad_copies;

@@ -146,7 +146,8 @@ enum outcome {
     OUTCOME_ENDS /* the process ends in the middle of it */
 };
 
-static enum outcome begin(struct sim_disk *disk, uint32_t rate, const char *name,
+/** @param count what to count a failure as. */
+static enum outcome begin(struct sim_disk *disk, uint32_t rate, uint64_t *count, const char *name,
                           struct fault *fault) {
     if (disk->preempt != NULL && !disk->dead) {
         disk->preempt(disk->preempt_context);
@@ -162,6 +163,7 @@ static enum outcome begin(struct sim_disk *disk, uint32_t rate, const char *name
     }
     if (rate > 0 && random_chance(&disk->random, rate, MILLION)) {
         disk->counts.failures++;
+        (*count)++;
         return OUTCOME_FAILS;
     }
     return OUTCOME_WELL;
@@ -233,7 +235,8 @@ static enum disk_status open_file(struct disk *base, const char *name, enum disk
     struct sim_disk *disk = sim_of(base);
     bool creates = is_creation(mode);
     uint32_t rate = creates ? disk->rates.directory : 0;
-    enum outcome outcome = begin(disk, rate, name, fault);
+    enum outcome outcome =
+        begin(disk, rate, &disk->counts.failed_directory_operations, name, fault);
     if (outcome == OUTCOME_FAILS) {
         return DISK_FAILED;
     }
@@ -280,7 +283,8 @@ static enum disk_status read_file(struct disk *base, struct disk_file *file, voi
                                   size_t size, uint64_t offset, size_t *got, struct fault *fault) {
     struct sim_disk *disk = sim_of(base);
     *got = 0;
-    if (begin(disk, disk->rates.read, file->name, fault) != OUTCOME_WELL) {
+    if (begin(disk, disk->rates.read, &disk->counts.failed_reads, file->name, fault) !=
+        OUTCOME_WELL) {
         return DISK_FAILED;
     }
     uint64_t end = file->inode->seen_size;
@@ -295,8 +299,9 @@ static enum disk_status write_file(struct disk *base, struct disk_file *file, co
     bool durable = file->mode == DISK_WRITE_DURABLE;
     assert(file->mode != DISK_READ);
     check_alignment(file, from, size, offset);
-    enum outcome outcome =
-        begin(disk, durable ? disk->rates.write_durable : disk->rates.write, file->name, fault);
+    uint32_t rate = durable ? disk->rates.write_durable : disk->rates.write;
+    uint64_t *count = durable ? &disk->counts.failed_durable_writes : &disk->counts.failed_writes;
+    enum outcome outcome = begin(disk, rate, count, file->name, fault);
     if (outcome == OUTCOME_FAILS && disk->dead) {
         return DISK_FAILED;
     }
@@ -323,7 +328,8 @@ static enum disk_status write_file(struct disk *base, struct disk_file *file, co
 
 static enum disk_status sync_file(struct disk *base, struct disk_file *file, struct fault *fault) {
     struct sim_disk *disk = sim_of(base);
-    enum outcome outcome = begin(disk, disk->rates.sync, file->name, fault);
+    enum outcome outcome =
+        begin(disk, disk->rates.sync, &disk->counts.failed_syncs, file->name, fault);
     if (outcome == OUTCOME_FAILS && disk->dead) {
         return DISK_FAILED;
     }
@@ -340,7 +346,7 @@ static enum disk_status sync_file(struct disk *base, struct disk_file *file, str
 
 static enum disk_status size_of_file(struct disk *base, struct disk_file *file, uint64_t *size,
                                      struct fault *fault) {
-    if (begin(sim_of(base), 0, file->name, fault) != OUTCOME_WELL) {
+    if (begin(sim_of(base), 0, NULL, file->name, fault) != OUTCOME_WELL) {
         return DISK_FAILED;
     }
     *size = file->inode->seen_size;
@@ -350,7 +356,8 @@ static enum disk_status size_of_file(struct disk *base, struct disk_file *file, 
 /** Renames, or with an empty `to` removes. */
 static enum disk_status move(struct sim_disk *disk, const char *from, const char *to,
                              struct fault *fault) {
-    enum outcome outcome = begin(disk, disk->rates.directory, from, fault);
+    enum outcome outcome =
+        begin(disk, disk->rates.directory, &disk->counts.failed_directory_operations, from, fault);
     if (outcome == OUTCOME_FAILS) {
         return DISK_FAILED;
     }
@@ -375,7 +382,8 @@ static enum disk_status remove_file(struct disk *base, const char *name, struct 
 
 static enum disk_status sync_directory(struct disk *base, struct fault *fault) {
     struct sim_disk *disk = sim_of(base);
-    enum outcome outcome = begin(disk, disk->rates.directory, "the directory", fault);
+    enum outcome outcome = begin(disk, disk->rates.directory,
+                                 &disk->counts.failed_directory_operations, "the directory", fault);
     if (outcome == OUTCOME_FAILS && disk->dead) {
         return DISK_FAILED;
     }
@@ -388,7 +396,7 @@ static enum disk_status sync_directory(struct disk *base, struct fault *fault) {
 static enum disk_status list_files(struct disk *base, void (*visit)(void *, const char *),
                                    void *context, struct fault *fault) {
     struct sim_disk *disk = sim_of(base);
-    if (begin(disk, 0, "the directory", fault) != OUTCOME_WELL) {
+    if (begin(disk, 0, NULL, "the directory", fault) != OUTCOME_WELL) {
         return DISK_FAILED;
     }
     size_t count = disk->seen.count;

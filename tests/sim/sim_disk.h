@@ -56,7 +56,12 @@ struct sim_disk_counts {
     uint64_t operations;
     uint64_t durable_writes;
     uint64_t syncs;
-    uint64_t failures;
+    uint64_t failures; /* all of the following together */
+    uint64_t failed_reads;
+    uint64_t failed_writes;
+    uint64_t failed_durable_writes;
+    uint64_t failed_syncs;
+    uint64_t failed_directory_operations;
     uint64_t refused_full;
     uint64_t sectors_lost; /* with the power */
     uint64_t sectors_kept; /* that were not synced */

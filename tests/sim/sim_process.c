@@ -243,6 +243,7 @@ static void count_life(struct sim *sim) {
     counters->archive_mismatches +=
         metric_get(&archiver_metrics(process->archiver)->mismatches_total);
     counters->port_busy += process->proxy.refused;
+    counters->port_reordered += process->proxy.reordered;
     for (size_t i = 0; i < SIM_LOOPS; i++) {
         counters->readers_joined +=
             metric_get(&query_service_metrics(process->loops[i].query)->joined_total);

@@ -100,7 +100,9 @@ static void collect_answers(struct sim_proxy *proxy) {
 static void answer(struct sim_proxy *proxy, struct sim_proxy_line *line) {
     struct port_request *request = line->request;
     request->mailbox = line->mailbox;
-    *line = proxy->lines[--proxy->count];
+    proxy->reordered += line != proxy->lines ? 1 : 0;
+    proxy->count--;
+    memmove(line, line + 1, (size_t)(proxy->lines + proxy->count - line) * sizeof(*line));
     port_complete(request);
 }
 

@@ -44,6 +44,7 @@ struct sim_proxy {
     struct sim_proxy_line lines[SIM_PROXY_LINES];
     size_t count;
     uint64_t refused;
+    uint64_t reordered; /* answers that came before that of an earlier request */
 };
 
 void sim_proxy_init(struct sim_proxy *proxy, struct random_source *random,
