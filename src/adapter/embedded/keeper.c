@@ -139,11 +139,11 @@ static bool remove_segment(struct keeper *keeper, uint64_t number) {
     char name[JOURNAL_NAME_MAX];
     segment_list_remove_oldest(keeper->segments, number);
     metric_add(&keeper->metrics.segments_removed_total, 1);
-    if (segment_supply_wants_spare(keeper->supply)) {
-        segment_supply_recycle(keeper->supply, number);
+    uint64_t surplus = segment_supply_recycle(keeper->supply, number);
+    if (surplus == 0) {
         return true;
     }
-    journal_segment_name(number, name);
+    journal_segment_name(surplus, name);
     if (keeper->disk->ops->remove(keeper->disk, name, &fault) != DISK_OK) {
         log_warning(keeper->log, "journal", "an old segment stays: %s", fault.text);
     }

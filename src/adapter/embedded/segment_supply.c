@@ -2,6 +2,7 @@
 
 #include "base/mailbox.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #define FILL_SLICE_BYTES ((size_t)1 << 20)
@@ -110,6 +111,14 @@ static enum disk_status hand_over(struct segment_supply *supply, const char *fro
     return DISK_OK;
 }
 
+static uint64_t take_oldest_spare(struct segment_supply *supply) {
+    assert(supply->spare_count > 0);
+    uint64_t oldest = supply->spares[0];
+    supply->spare_count--;
+    memmove(supply->spares, supply->spares + 1, supply->spare_count * sizeof(supply->spares[0]));
+    return oldest;
+}
+
 /** Turns an old segment into the next one: its frames carry its old number, so only the header is
  *  written. It has a name of its own meanwhile, so that a crash leaves no segment without its
  *  header. */
@@ -118,7 +127,7 @@ static enum disk_status reuse_spare(struct segment_supply *supply, struct fault 
     struct disk_file *file;
     uint64_t size_bytes;
     char name[JOURNAL_NAME_MAX];
-    journal_segment_name(supply->spares[--supply->spare_count], name);
+    journal_segment_name(take_oldest_spare(supply), name);
     enum disk_status status = disk->ops->rename(disk, name, filling_name, fault);
     if (status == DISK_OK) {
         /* Before the header changes: no crash may leave the old name on the new number. */
@@ -237,8 +246,8 @@ bool segment_supply_step(struct segment_supply *supply, int64_t now_us) {
     return !segment_supply_is_ready(supply);
 }
 
-void segment_supply_recycle(struct segment_supply *supply, uint64_t number) {
-    if (segment_supply_wants_spare(supply)) {
-        supply->spares[supply->spare_count++] = number;
-    }
+uint64_t segment_supply_recycle(struct segment_supply *supply, uint64_t number) {
+    uint64_t surplus = supply->spare_count == SEGMENT_SPARES_MAX ? take_oldest_spare(supply) : 0;
+    supply->spares[supply->spare_count++] = number;
+    return surplus;
 }

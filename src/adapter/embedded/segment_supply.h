@@ -53,7 +53,7 @@ struct segment_supply {
     uint64_t filled_bytes;
     int64_t retry_at_us;                 /* after FULL or FAILED */
     int64_t idle_slice_at_us;            /* when a slice is due though the writer needs none */
-    uint64_t spares[SEGMENT_SPARES_MAX]; /* numbers of old segments */
+    uint64_t spares[SEGMENT_SPARES_MAX]; /* numbers of old segments, oldest first */
     size_t spare_count;
     struct log_limit limit;
     char *zeroes; /* owned, aligned */
@@ -71,13 +71,12 @@ void segment_supply_deinit(struct segment_supply *supply);
 /** Does one slice of work; true where there is more to do at once. @thread the keeper's. */
 bool segment_supply_step(struct segment_supply *supply, int64_t now_us);
 
-/** True where another old segment may be handed in. */
-static inline bool segment_supply_wants_spare(const struct segment_supply *supply) {
-    return supply->spare_count < SEGMENT_SPARES_MAX;
-}
-
-/** Hands in segment `number`, which nobody reads or needs any more. @thread the keeper's. */
-void segment_supply_recycle(struct segment_supply *supply, uint64_t number);
+/** Hands in segment `number`, which nobody reads or needs any more: the next one after the last
+ *  that was handed in. Until it is used again its file keeps its name, and a start after a crash
+ *  takes it for a part of the journal; so the oldest one is used first, and the oldest one is what
+ *  is too many: a younger one gone first would leave a gap. Returns the number of the segment that
+ *  the caller is to delete, 0 for none. @thread the keeper's. */
+MUST_CHECK uint64_t segment_supply_recycle(struct segment_supply *supply, uint64_t number);
 
 /** Takes the next segment; false where none is ready. @thread the writer's. */
 MUST_CHECK bool segment_supply_take(struct segment_supply *supply, struct ready_segment *segment);
