@@ -88,6 +88,17 @@ comma := ,
 fuzz: export CC := clang-14
 fuzz_options := -Dfuzz=true -Db_sanitize=address$(comma)undefined -Db_lundef=false -Dwerror=false
 
+# --- The real servers ---
+
+.PHONY: stack
+stack: ## Starts MariaDB, Redis Cluster, Kafka and Cassandra on this machine (docs/stack.md)
+	@tools/install-dependencies stack
+	@deploy/stack/stack start
+
+.PHONY: stack-down
+stack-down: ## Stops them
+	@deploy/stack/stack stop
+
 # --- Style ---
 
 .PHONY: format
