@@ -95,6 +95,13 @@ stack: ## Starts MariaDB, Redis Cluster, Kafka and Cassandra on this machine (do
 	@tools/install-dependencies stack
 	@deploy/stack/stack start
 
+.PHONY: test-stack
+test-stack: ## Runs the tests that need the real servers (ONLY=text: those with it in their name)
+	@tools/install-dependencies test
+	$(call configure,build,)
+	@ninja -C build -j $(JOBS)
+	@tools/test-stack build --only "$(ONLY)"
+
 .PHONY: stack-down
 stack-down: ## Stops them
 	@deploy/stack/stack stop

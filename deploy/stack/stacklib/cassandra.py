@@ -5,9 +5,10 @@ Source: doc/native_protocol_v4.spec of Cassandra.
 
 import datetime
 import decimal
-import socket
 import struct
 import uuid
+
+from stacklib import wire
 
 VERSION = 4
 RESPONSE = 0x80
@@ -26,21 +27,14 @@ class CassandraError(Exception):
         self.code = code
 
 
-class Reader:
+class Reader(wire.Reader):
     """A body that is taken apart from the front."""
 
-    def __init__(self, data):
-        self.data, self.at = data, 0
-
-    def take(self, size):
-        self.at += size
-        return self.data[self.at - size : self.at]
-
     def integer(self):
-        return int.from_bytes(self.take(4), "big", signed=True)
+        return self.signed(4)
 
     def short(self):
-        return int.from_bytes(self.take(2), "big")
+        return self.unsigned(2)
 
     def text(self):
         return self.take(self.short()).decode()
@@ -98,39 +92,23 @@ def decode(data, kind):
     return DECODERS[kind](data)
 
 
-class Connection:
+class Connection(wire.Client):
+    """One connection to one node."""
+
     def __init__(self, address, timeout=30):
-        host, _, port = address.rpartition(":")
-        self.socket = socket.create_connection((host, int(port)), timeout)
-        self.stream = self.socket.makefile("rb")
+        super().__init__(address, timeout)
         try:
             self.exchange(STARTUP, b"\0\1" + b"".join(map(short_text, ("CQL_VERSION", "3.0.0"))))
         except BaseException:
             self.close()
             raise
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self):
-        self.stream.close()
-        self.socket.close()
-
     def exchange(self, opcode, body):
         """Sends a request and returns the body of its answer; an error is raised."""
         self.socket.sendall(struct.pack(">BBhBI", VERSION, 0, 0, opcode, len(body)) + body)
-        head = self.stream.read(9)
-        if len(head) != 9:
-            raise ConnectionError("Cassandra closed the connection")
-        version, _, _, answer, size = struct.unpack(">BBhBI", head)
-        data = self.stream.read(size)
-        if len(data) != size:
-            raise ConnectionError("Cassandra closed the connection")
+        version, _, _, answer, size = struct.unpack(">BBhBI", self.read(9))
+        reader = Reader(self.read(size))
         assert version == VERSION | RESPONSE, f"protocol version {version:#x}"
-        reader = Reader(data)
         if answer == ERROR:
             raise CassandraError(reader.integer(), reader.text())
         expected = READY if opcode == STARTUP else RESULT

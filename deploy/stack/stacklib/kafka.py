@@ -4,13 +4,14 @@ Versions of the requests are the newest without "flexible" fields, all of which 
 Source: https://kafka.apache.org/protocol
 """
 
-import socket
 import struct
+
+from stacklib import wire
 
 LIST_OFFSETS, METADATA, OFFSET_FETCH, FIND_COORDINATOR = 2, 3, 9, 10
 LIST_GROUPS, CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, DELETE_GROUPS = 16, 19, 20, 22, 42
 EARLIEST, LATEST = -2, -1
-UNKNOWN_TOPIC, TOPIC_EXISTS, GROUP_NOT_FOUND = 3, 36, 69
+UNKNOWN_TOPIC, TOPIC_EXISTS, NON_EMPTY_GROUP, GROUP_NOT_FOUND = 3, 36, 68, 69
 ERRORS = {
     UNKNOWN_TOPIC: "unknown topic or partition",
     14: "coordinator load in progress",
@@ -19,7 +20,7 @@ ERRORS = {
     TOPIC_EXISTS: "the topic exists",
     38: "invalid replication factor (or the broker is not let in yet)",
     41: "not the controller",
-    68: "the group has members",
+    NON_EMPTY_GROUP: "the group has members",
     GROUP_NOT_FOUND: "the group is not found",
 }
 
@@ -41,56 +42,32 @@ def array(items):
     return struct.pack(">i", len(items)) + b"".join(items)
 
 
-class Reader:
+class Reader(wire.Reader):
     """An answer that is taken apart from the front."""
 
-    def __init__(self, data):
-        self.data, self.at = data, 0
-
     def number(self, form):
-        value = struct.unpack_from(">" + form, self.data, self.at)[0]
-        self.at += struct.calcsize(">" + form)
-        return value
+        return struct.unpack(">" + form, self.take(struct.calcsize(">" + form)))[0]
 
     def text(self):
         size = self.number("h")
-        if size < 0:
-            return None
-        self.at += size
-        return self.data[self.at - size : self.at].decode()
+        return None if size < 0 else self.take(size).decode()
 
     def array(self, read):
         return [read() for _ in range(self.number("i"))]
 
 
-class Kafka:
+class Kafka(wire.Client):
     """One connection to the broker, of which the stack has one."""
 
     def __init__(self, address, timeout=30):
-        host, _, port = address.rpartition(":")
-        self.socket = socket.create_connection((host, int(port)), timeout)
-        self.stream = self.socket.makefile("rb")
+        super().__init__(address, timeout)
         self.correlation = 0
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self):
-        self.stream.close()
-        self.socket.close()
 
     def exchange(self, api, version, body):
         self.correlation += 1
         head = struct.pack(">hhi", api, version, self.correlation) + text("stack")
         self.socket.sendall(struct.pack(">i", len(head) + len(body)) + head + body)
-        size = self.stream.read(4)
-        data = self.stream.read(int.from_bytes(size, "big")) if len(size) == 4 else b""
-        if len(data) < 4 or len(data) != int.from_bytes(size, "big"):
-            raise ConnectionError("Kafka closed the connection")
-        reader = Reader(data)
+        reader = Reader(self.read(int.from_bytes(self.read(4), "big")))
         assert reader.number("i") == self.correlation, "an answer to another request"
         return reader
 

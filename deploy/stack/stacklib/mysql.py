@@ -5,9 +5,9 @@ Source: https://mariadb.com/kb/en/clientserver-protocol/
 """
 
 import hashlib
-import os
-import socket
 import struct
+
+from stacklib import wire
 
 LONG_PASSWORD, CONNECT_WITH_DB, PROTOCOL_41 = 0x1, 0x8, 0x200
 TRANSACTIONS, SECURE_CONNECTION, MULTI_STATEMENTS = 0x2000, 0x8000, 0x10000
@@ -28,17 +28,6 @@ class MysqlError(Exception):
         self.code = code
 
 
-def connect_unix(path):
-    """Connects to a socket whose path may be longer than the 107 bytes that an address holds."""
-    directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY)
-    try:
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
-        return connection
-    finally:
-        os.close(directory)
-
-
 def native_password(password, scramble):
     """The answer of mysql_native_password: SHA1(password) ^ SHA1(scramble + SHA1(SHA1(password)))."""
     if not password:
@@ -48,18 +37,11 @@ def native_password(password, scramble):
     return bytes(left ^ right for left, right in zip(once, mask))
 
 
-class Reader:
+class Reader(wire.Reader):
     """A packet that is taken apart from the front."""
 
-    def __init__(self, data):
-        self.data, self.at = data, 0
-
-    def take(self, size):
-        self.at += size
-        return self.data[self.at - size : self.at]
-
     def integer(self, size):
-        return int.from_bytes(self.take(size), "little")
+        return self.unsigned(size, "little")
 
     def length(self):
         """A length-encoded integer; None for NULL."""
@@ -78,18 +60,11 @@ class Reader:
         return taken
 
 
-class Connection:
+class Connection(wire.Client):
     """One connection: to `address`, host:port or the path of a socket."""
 
     def __init__(self, address, user, password="", database="", timeout=10):
-        if address.startswith("/"):
-            self.socket = connect_unix(address)
-            self.socket.settimeout(timeout)
-        else:
-            host, _, port = address.rpartition(":")
-            self.socket = socket.create_connection((host, int(port)), timeout)
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.stream = self.socket.makefile("rb")
+        super().__init__(address, timeout)
         self.sequence = 0
         self.affected = 0
         try:
@@ -97,12 +72,6 @@ class Connection:
         except BaseException:
             self.drop()
             raise
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
     def close(self):
         """Says goodbye. A transaction that is open is rolled back by the server."""
@@ -115,23 +84,16 @@ class Connection:
 
     def drop(self):
         """Closes without a word, as when a client dies."""
-        self.stream.close()
-        self.socket.close()
-
-    def receive_exactly(self, size):
-        data = self.stream.read(size)
-        if len(data) != size:
-            raise ConnectionError("the server closed the connection")
-        return data
+        super().close()
 
     def receive(self):
         """One packet; an error packet is raised."""
         data = b""
         while True:
-            head = self.receive_exactly(4)
+            head = self.read(4)
             size = int.from_bytes(head[:3], "little")
             self.sequence = (head[3] + 1) % 256
-            data += self.receive_exactly(size)
+            data += self.read(size)
             if size < PACKET_MAX:
                 break
         if data[:1] == b"\xff":

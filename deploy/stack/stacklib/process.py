@@ -19,13 +19,36 @@ def mark(name):
     return f"{layout.CONF / name}/"
 
 
-def is_alive(pid):
-    """True for a process that runs; one that has ended and was not waited for does not."""
+def state(pid):
+    """(state, when it was started) of a process, as in /proc/PID/stat; None where there is none."""
     try:
-        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return fields[0], fields[19]
+
+
+def birth(pid):
+    """When a process was started: tells it from a later one with its number."""
+    found = state(pid)
+    return found and found[1]
+
+
+def is_alive(pid):
+    """True for a process that runs; one that has ended and was not waited for does not. With many
+    threads the first is often gone before the others, which still hold the ports."""
+    found = state(pid)
+    if found is None:
+        return False
+    try:
+        return found[0] not in "ZX" or len(os.listdir(f"/proc/{pid}/task")) > 1
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return state not in "ZX"
+
+
+def is_paused(pid):
+    found = state(pid)
+    return found is not None and found[0] == "T"
 
 
 def is_server(pid, name):
@@ -103,9 +126,10 @@ def send(name, number):
     return True
 
 
-def wait_for_end(name, pid, seconds):
-    deadline = time.monotonic() + seconds
-    while is_server(pid, name):
+def wait_for_end(pid, seconds):
+    """Waits until a process is gone with all its threads; false when it is not within the time."""
+    begin, deadline = birth(pid), time.monotonic() + seconds
+    while is_alive(pid) and birth(pid) == begin:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
@@ -120,7 +144,7 @@ def stop(name, seconds=STOPPED_WITHIN_SECONDS):
         result = "stopped"
         send(name, signal.SIGTERM)
         send(name, signal.SIGCONT)  # a paused one hears nothing before
-        if not wait_for_end(name, pid, seconds):
+        if not wait_for_end(pid, seconds):
             kill(name)
             result = f"killed: it did not stop within {seconds} s"
     forget(name)
@@ -134,7 +158,7 @@ def kill(name):
     if pid is None:
         return "was not running"
     send(name, signal.SIGKILL)
-    if not wait_for_end(name, pid, STOPPED_WITHIN_SECONDS):
+    if not wait_for_end(pid, STOPPED_WITHIN_SECONDS):
         raise layout.StackError(f"{name}: process {pid} is still there after SIGKILL")
     return "killed"
 

@@ -1,7 +1,8 @@
 """A small client of Redis and of its cluster, over RESP2."""
 
 import binascii
-import socket
+
+from stacklib import wire
 
 SLOTS = 16384
 
@@ -10,25 +11,11 @@ class RedisError(Exception):
     """An error that Redis answered, as `MOVED 12 127.0.0.1:7001`."""
 
 
-class Redis:
+class Redis(wire.Client):
     """One connection to one node."""
 
     def __init__(self, address, timeout=5):
-        self.address = address
-        host, _, port = address.rpartition(":")
-        self.socket = socket.create_connection((host, int(port)), timeout)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.stream = self.socket.makefile("rb")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self):
-        self.stream.close()
-        self.socket.close()
+        super().__init__(address, timeout)
 
     def send(self, *words):
         """Sends a command without waiting for its answer."""
@@ -67,10 +54,7 @@ class Redis:
         if size < 0:
             return None
         if kind == b"$":
-            data = self.stream.read(size + 2)
-            if len(data) != size + 2:
-                raise ConnectionError("Redis closed the connection")
-            return data[:-2]
+            return self.read(size + 2)[:-2]
         return [self.receive() for _ in range(size)]
 
 
@@ -129,18 +113,23 @@ class Cluster:
 
     def node(self, address):
         """A connection to one node, kept until it breaks."""
-        if address not in self.connections:
+        kept = self.connections.get(address)
+        if kept is None or kept.is_closed():
+            self.forget(address)
             self.connections[address] = Redis(address)
         return self.connections[address]
 
+    def forget(self, address):
+        broken = self.connections.pop(address, None)
+        if broken is not None:
+            broken.close()
+
     def ask(self, address, *words):
-        """Sends a command to one node, over a new connection where the old one broke."""
+        """Sends a command to one node. It is sent once: what breaks on the way is raised."""
         try:
             return self.node(address).call(*words)
         except OSError:
-            broken = self.connections.pop(address, None)
-            if broken is not None:
-                broken.close()
+            self.forget(address)
             raise
 
     def nodes(self):

@@ -7,13 +7,14 @@ import shutil
 import signal
 import time
 
-from stacklib import download, layout, mysql, process, redis
+from stacklib import download, layout, mysql, process, redis, wire
 from stacklib.cassandra import CassandraError
 from stacklib.cassandra import Connection as CassandraConnection
 from stacklib.kafka import Kafka, KafkaError
 
 READY_WITHIN_SECONDS = 180  # a busy machine; a quiet one needs a tenth
 CLUSTER_WITHIN_SECONDS = 60
+PORT_FREE_WITHIN_SECONDS = 3
 REDIS_MASTERS = 3
 NOT_YET = (OSError, CassandraError, KafkaError, mysql.MysqlError, redis.RedisError)
 
@@ -109,16 +110,27 @@ class Server:
             time.sleep(0.05)
 
     def refuse_taken_port(self):
-        if is_listening(self.address):
+        """A server that was killed a moment ago may still have it."""
+        if not wait_quietly(lambda: not is_listening(self.address), PORT_FREE_WITHIN_SECONDS):
             raise layout.StackError(
                 f"{self.name}: another program has {self.address}, perhaps the stack of another "
                 "checkout; STACK_PORT_OFFSET=100 moves all ports"
             )
 
 
+def wait_quietly(condition, seconds):
+    """True as soon as the condition holds, false when it did not within the time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def is_listening(address):
     try:
-        redis.Redis(address, timeout=1).close()
+        wire.Client(address, timeout=1).close()
         return True
     except OSError:
         return False
@@ -298,16 +310,16 @@ class CassandraNode(Server):
 # --- The Redis Cluster: what the six nodes are together ---
 
 
-def complete_cluster(nodes):
-    """Makes six nodes that run a cluster of three masters with a replica each, where they are not
-    one yet, and waits until every one of them says that all is well."""
-    connections = [redis.Redis(node.address) for node in nodes]
+def complete_cluster(seconds=CLUSTER_WITHIN_SECONDS):
+    """Makes the six nodes, all of which run, a cluster of three masters with a replica each, where
+    they are not one yet, and waits until every one of them says that all is well."""
+    connections = [redis.Redis(node.address) for node in REDIS_NODES]
     try:
         if any(map(is_alone, connections)) or not all(
             wait_quietly(lambda one=one: knows_all(one), 5) for one in connections
         ):
-            form_cluster(nodes, connections)
-        deadline = time.monotonic() + CLUSTER_WITHIN_SECONDS
+            form_cluster(connections)
+        deadline = time.monotonic() + seconds
         while problems := [text for text in map(cluster_problem, connections) if text]:
             if time.monotonic() > deadline:
                 raise layout.StackError(f"Redis Cluster: {problems[0]}")
@@ -315,16 +327,6 @@ def complete_cluster(nodes):
     finally:
         for connection in connections:
             connection.close()
-
-
-def wait_quietly(condition, seconds):
-    """True as soon as the condition holds, false when it did not within the time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def is_alone(connection):
@@ -338,7 +340,7 @@ def knows_all(connection):
     return known == (2 * REDIS_MASTERS, redis.SLOTS)
 
 
-def form_cluster(nodes, connections):
+def form_cluster(connections):
     for connection in connections:
         if connection.info("INFO", "replication")["role"] == "master":
             connection.call("FLUSHALL")
@@ -348,7 +350,7 @@ def form_cluster(nodes, connections):
     for number, master in enumerate(masters):
         master.call("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         master.call("CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
-    for node in nodes[1:]:
+    for node in REDIS_NODES[1:]:
         host, _, port = node.address.rpartition(":")
         masters[0].call("CLUSTER", "MEET", host, port, node.bus_port)
     ids = [master.text("CLUSTER", "MYID") for master in masters]
@@ -384,10 +386,12 @@ def cluster_problem(connection):
 
 # --- All of them ---
 
+REDIS_NODES = [RedisNode(f"redis-{number}") for number in range(1, 2 * REDIS_MASTERS + 1)]
 SERVERS = [
     MariaDb("mariadb-0"),
     MariaDb("mariadb-1"),
-    *(RedisNode(f"redis-{number}") for number in range(1, 7)),
+    *REDIS_NODES,
     KafkaBroker("kafka"),
     CassandraNode("cassandra"),
 ]
+BY_NAME = {server.name: server for server in SERVERS}
