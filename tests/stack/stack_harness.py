@@ -36,12 +36,8 @@ SHARDS = 2
 TOOL_WITHIN_SECONDS = 300
 KCAT_WITHIN_SECONDS = 60
 SYSTEM_KEYSPACES = "system"  # what Cassandra's own begin with
-# What a test may set on a Redis node, and what `fresh` sets again.
-REDIS_SETTINGS = {
-    "maxmemory": "0",
-    "maxmemory-policy": "noeviction",
-    "notify-keyspace-events": "Exeg",
-}
+# What a test may set on a Redis node; `fresh` sets it again as redis.conf has it.
+REDIS_SETTINGS = ("maxmemory", "maxmemory-policy", "notify-keyspace-events")
 
 skip = tap.skip
 wait_for = harness.wait_for
@@ -171,12 +167,18 @@ def wait_for_redis(seconds=60):
     servers.complete_cluster(seconds)
 
 
+def redis_setting(node_name, setting):
+    """What redis.conf of a node says."""
+    lines = (layout.CONF / node_name / "redis.conf").read_text().splitlines()
+    return next(words[1] for words in map(str.split, lines) if words[:1] == [setting])
+
+
 def fresh_redis():
     wait_for_redis()
     for one in servers.REDIS_NODES:
         with redis.Redis(one.address) as node:
-            for name, value in REDIS_SETTINGS.items():
-                node.call("CONFIG", "SET", name, value)
+            for name in REDIS_SETTINGS:
+                node.call("CONFIG", "SET", name, redis_setting(one.name, name))
             node.call("SCRIPT", "FLUSH")
             if node.info("INFO", "replication")["role"] == "master":
                 node.call("FLUSHALL")

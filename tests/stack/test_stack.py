@@ -437,7 +437,7 @@ def test_fresh_leaves_nothing():
         assert ("demo",) not in names
     with stack.redis_node("redis-1") as node:
         assert node.call("DBSIZE") == 0
-        assert node.call("CONFIG", "GET", "maxmemory")[1] == b"0"
+        assert node.call("CONFIG", "GET", "maxmemory")[1] == str(256 << 20).encode()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Where the stack has its files, which ports it uses, and what it tells to others (build/stack/env).
 
-Everything is under build/stack: conf/NAME and data/NAME of each server, log/NAME.log, pid/NAME,
-cache/ (downloads), env and orderd.conf.
+Everything is under build/stack, or STACK_DIR: conf/NAME and data/NAME of each server, log/NAME.log,
+pid/NAME, env and orderd.conf; and downloads in build/stack/cache, or STACK_CACHE.
 """
 
 import contextlib
@@ -14,15 +14,16 @@ import shlex
 
 SOURCE = pathlib.Path(__file__).resolve().parents[1]  # deploy/stack: templates and POMs
 ROOT = SOURCE.parents[1]
-STACK = ROOT / "build" / "stack"
+STACK = pathlib.Path(os.environ.get("STACK_DIR") or ROOT / "build" / "stack").resolve()
 CONF, DATA, LOG, PID = (STACK / name for name in ("conf", "data", "log", "pid"))
-CACHE = pathlib.Path(os.environ.get("STACK_CACHE") or STACK / "cache")
+CACHE = pathlib.Path(os.environ.get("STACK_CACHE") or ROOT / "build" / "stack" / "cache")
 ENV = STACK / "env"
 ORDERD_CONF = STACK / "orderd.conf"
 HOST = "127.0.0.1"
 
 # Below 32768, where Linux takes the ports of outgoing connections from. To every one of them
-# STACK_PORT_OFFSET is added, so that two checkouts can have their stacks beside each other.
+# STACK_PORT_OFFSET is added, so that several stacks can run beside each other: with multiples of 100
+# up to 900 no two have a port in common.
 PORTS = {
     "mariadb-0": 23306,
     "mariadb-1": 23307,
@@ -48,6 +49,11 @@ def read_env():
     except FileNotFoundError:
         return {}
     return {name: value for name, _, value in (word.partition("=") for word in words)}
+
+
+def shown(path):
+    """A path as one would type it at the root of the checkout."""
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 def port_offset():

@@ -182,4 +182,4 @@ def log_end(name, lines=15):
     except FileNotFoundError:
         return ""
     shown = "".join(f"\n    {line}" for line in text.splitlines()[-lines:])
-    return f"; the end of {log_path(name).relative_to(layout.ROOT)}:{shown}"
+    return f"; the end of {layout.shown(log_path(name))}:{shown}"

@@ -114,7 +114,7 @@ class Server:
         if not wait_quietly(lambda: not is_listening(self.address), PORT_FREE_WITHIN_SECONDS):
             raise layout.StackError(
                 f"{self.name}: another program has {self.address}, perhaps the stack of another "
-                "checkout; STACK_PORT_OFFSET=100 moves all ports"
+                "checkout; STACK_PORT_OFFSET=100 (or 200, 300...) moves all ports"
             )
 
 
@@ -217,7 +217,8 @@ class RedisNode(Server):
     needs = ("redis-server",)
 
     def values(self):
-        return {**super().values(), "BUS_PORT": self.bus_port}
+        memory = os.environ.get("STACK_REDIS_MEMORY") or "256mb"
+        return {**super().values(), "BUS_PORT": self.bus_port, "MEMORY": memory}
 
     @property
     def bus_port(self):
