@@ -6,6 +6,8 @@
         orderd = stack.Orderd("all")
         ...
         assert stack.wait_for_messages("orders.changes", 1)[0].headers == {"event": "created"}
+        stack.kill("mariadb-0")
+        assert orderd.get("/readyz").status == 503
 
     if __name__ == "__main__":
         stack.run(globals())
@@ -18,13 +20,16 @@ import concurrent.futures
 import dataclasses
 import os
 import pathlib
+import re
 import secrets
 import subprocess
 import sys
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "integration"), str(ROOT / "deploy/stack")]
 import harness  # noqa: E402
+import orders  # noqa: E402
 import tap  # noqa: E402
 from stacklib import cassandra as cassandra_client  # noqa: E402
 from stacklib import kafka as kafka_client  # noqa: E402
@@ -125,6 +130,28 @@ def mariadb_root(shard=0):
     return servers.BY_NAME[f"mariadb-{shard}"].as_root()
 
 
+def rows(sql):
+    """What a query answers on all shards together."""
+    found = []
+    for shard in range(SHARDS):
+        with mariadb(shard) as connection:
+            found += connection.query(sql)
+    return found
+
+
+def shard_of(order_id):
+    """The shard of an order: its slot stands in the id above 10 bits of node and 7 of sequence."""
+    return (int(order_id) >> 17 & 1023) % SHARDS
+
+
+def order_row(order_id):
+    """The row of an order as {column: value}, None where its shard has none."""
+    with mariadb(shard_of(order_id)) as connection:
+        names = [row[0] for row in connection.query("SHOW COLUMNS FROM orders")]
+        found = connection.query(f"SELECT * FROM orders WHERE order_id = {int(order_id)}")
+    return dict(zip(names, found[0])) if found else None
+
+
 def load_schema():
     """Makes the tables of deploy/schema/mysql on every shard."""
     for shard in range(SHARDS):
@@ -150,6 +177,12 @@ def fresh_mariadb(shard):
 def redis_cluster():
     """A client of the whole cluster: .call("GET", key)."""
     return redis.Cluster(env("REDIS_NODES").split())
+
+
+def cached(order_id):
+    """The bytes of an order's entry in Redis, None where there is none."""
+    with redis_cluster() as cluster:
+        return cluster.call("GET", f"o:{{{order_id}}}")
 
 
 def redis_node(name):
@@ -307,14 +340,34 @@ def fresh_cassandra():
 
 
 class Orderd(harness.Orderd):
-    """A running orderd on the stack, with some roles, as "command,query" or "all"."""
+    """A running orderd on the stack, with some roles, as "command,query" or "all". Each has a free
+    port and a directory of its own, so that there can be several."""
 
     def __init__(self, roles, *settings, **others):
         if not harness.has_option("mysql", "shards"):
             skip("this orderd has no store on MariaDB")
-        configuration = ("--config", str(layout.ORDERD_CONF))
+        layout.write_private(configuration_path(), configuration())
+        arguments = ("--config", str(configuration_path()))
         roles = f"server.roles={roles}"
-        super().__init__(roles, *settings, arguments=configuration, **others)
+        super().__init__(roles, *settings, arguments=arguments, **others)
+
+    def metrics(self):
+        """What /metrics shows, as {name: value}; labels are part of the name."""
+        return orders.metrics(self)
+
+
+def configuration():
+    """build/stack/orderd.conf without the sections of tiers that this orderd is built without."""
+    known = []
+    for section in re.split(r"^(?=\[)", layout.ORDERD_CONF.read_text(), flags=re.MULTILINE):
+        name, key = re.match(r"(?:\[(\w+)\]\n(\w+))?", section).groups()
+        if name is None or harness.has_option(name, key):
+            known.append(section)
+    return "".join(known)
+
+
+def configuration_path():
+    return pathlib.Path(tempfile.gettempdir()) / f"orderd-stack-{os.getpid()}.conf"
 
 
 # --- Running tests ---
@@ -335,6 +388,7 @@ def cleanup():
     try:
         harness.cleanup()
     finally:
+        configuration_path().unlink(missing_ok=True)
         heal()
 
 

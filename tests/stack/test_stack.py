@@ -5,6 +5,7 @@ import re
 import socket
 import stat
 import subprocess
+import tempfile
 import time
 
 import stack_harness as stack
@@ -71,9 +72,10 @@ def test_nothing_listens_beyond_this_machine():
                 assert is_loopback, f"port {int(number, 16)} listens on {address}"
 
 
-def test_orderd_starts_on_the_stack():
-    orderd = stack.Orderd("all")
-    assert orderd.get("/readyz").status == 200
+def test_the_configuration_of_orderd_names_every_server():
+    text = layout.ORDERD_CONF.read_text()
+    for name in ("MYSQL_SHARDS", "REDIS_NODES", "KAFKA_BROKERS", "CASSANDRA_HOSTS"):
+        assert f"= {stack.env(name)}\n" in text, name
 
 
 # --- MariaDB ---
@@ -98,6 +100,19 @@ def test_mariadb_has_the_settings_that_the_service_asks_for():
             assert dict(zip(expected, row)) == expected, row
             domains |= set(connection.query("SELECT @@gtid_domain_id, @@server_id"))
     assert len(domains) == stack.SHARDS and all(len(set(one)) == 1 for one in domains), domains
+
+
+def test_orders_of_both_shards_are_read_by_their_ids():
+    stack.load_schema()
+    ids = [(slot << 17) + 1 for slot in (2, 3)]
+    assert [stack.shard_of(one) for one in ids] == [0, 1]
+    for shard, order_id in enumerate(ids):
+        with stack.mariadb(shard) as connection:
+            connection.query(ROW.format(order_id, order_id))
+    assert stack.order_row(ids[1])["order_id"] == ids[1] and stack.order_row(5 << 17) is None
+    assert sorted(stack.rows("SELECT order_id FROM orders")) == [(one,) for one in ids]
+    for shard in range(stack.SHARDS):
+        stack.fresh_mariadb(shard)
 
 
 def test_mariadb_takes_the_schema_and_logs_rows_under_the_domain_of_the_shard():
@@ -200,6 +215,7 @@ def test_redis_finds_the_master_of_a_key_and_tells_of_expired_ones():
     key, value = "o:{123}", bytes(range(128))
     cluster.call("SET", key, value)
     assert cluster.call("GET", key) == value
+    assert stack.cached(123) == value and stack.cached(124) is None
     assert cluster.master_of(key) == cluster.master_of("lk:{123}")
     with redis.Redis(cluster.master_of(key), timeout=20) as listener:
         listener.call("SUBSCRIBE", "__keyevent@0__:expired")
@@ -372,6 +388,19 @@ def test_a_paused_server_answers_nothing_until_it_goes_on():
     with redis.Redis(layout.address("redis-6")) as node:
         assert node.call("PING") == b"PONG"
     stack.wait_for_redis()
+
+
+def test_a_second_stack_runs_beside_the_first():
+    before = pids()
+    with tempfile.TemporaryDirectory() as directory:
+        other = {"STACK_DIR": directory, "STACK_PORT_OFFSET": "900"}
+        try:
+            said = stack.tool("up", "mysql-0", "redis-3", **other)
+            assert "127.0.0.1:24206" in said and "127.0.0.1:27903" in said, said
+            assert "mariadb-1  is down" in stack.tool("status", status=3, **other)
+        finally:
+            assert stack.tool("down", **other).count(" stopped") == 2
+    assert pids() == before
 
 
 def test_a_port_that_another_program_has_is_said():

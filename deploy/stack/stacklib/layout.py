@@ -71,6 +71,11 @@ def address(name):
     return f"{HOST}:{port(name)}"
 
 
+def addresses_of(server):
+    """host:port of every port of one server, as kafka has a second one for its controller."""
+    return [address(name) for name in PORTS if name.split()[0] == server]
+
+
 def addresses(family):
     """host:port of every server of a family, as mariadb or kafka, separated by spaces."""
     names = [name for name in PORTS if re.fullmatch(rf"{family}(-\d+)?", name)]

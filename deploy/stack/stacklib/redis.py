@@ -106,6 +106,12 @@ class Cluster:
         self.addresses = addresses
         self.connections = {}
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
     def close(self):
         for connection in self.connections.values():
             connection.close()

@@ -5,6 +5,7 @@ import getpass
 import os
 import shutil
 import signal
+import socket
 import time
 
 from stacklib import download, layout, mysql, process, redis, wire
@@ -84,7 +85,7 @@ class Server:
         pid, started = process.find(self.name), None
         if pid is None:
             self.prepare()
-            self.refuse_taken_port()
+            self.refuse_taken_ports()
             self.set_up()
             started = process.start(self.name, self.command())
             pid = started.pid
@@ -109,11 +110,15 @@ class Server:
                 )
             time.sleep(0.05)
 
-    def refuse_taken_port(self):
-        """A server that was killed a moment ago may still have it."""
-        if not wait_quietly(lambda: not is_listening(self.address), PORT_FREE_WITHIN_SECONDS):
+    def refuse_taken_ports(self):
+        """A server that was killed a moment ago may still have them."""
+
+        def taken():
+            return [address for address in layout.addresses_of(self.name) if is_taken(address)]
+
+        if not wait_quietly(lambda: not taken(), PORT_FREE_WITHIN_SECONDS):
             raise layout.StackError(
-                f"{self.name}: another program has {self.address}, perhaps the stack of another "
+                f"{self.name}: another program has {' '.join(taken())}, perhaps the stack of another "
                 "checkout; STACK_PORT_OFFSET=100 (or 200, 300...) moves all ports"
             )
 
@@ -126,6 +131,19 @@ def wait_quietly(condition, seconds):
             return False
         time.sleep(0.02)
     return True
+
+
+def is_taken(address):
+    """True where a server could not listen. Asked without connecting, which a program that listens
+    and accepts nothing answers only at first."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+            return False
+        except OSError:
+            return True
 
 
 def is_listening(address):
@@ -184,6 +202,8 @@ class MariaDb(Server):
 
     def check(self):
         settings = layout.read_env()
+        if "MYSQL_PASSWORD" not in settings:
+            raise ConnectionError(f"{layout.shown(layout.ENV)} is lost: start writes it again")
         user, password = settings["MYSQL_USER"], settings["MYSQL_PASSWORD"]
         try:
             connection = mysql.Connection(self.address, user, password)
