@@ -13,7 +13,9 @@
         stack.run(globals())
 
 Each file begins with empty databases, topics, keyspaces and caches (`fresh`). After each test every
-server is up again, whatever the test did to it. Wants `make stack` to have been called.
+server is up again, whatever the test did to it. A file that needs not all of them says which, as
+stack.run(globals(), "mariadb", "redis"): the others may be down then. Starts what is down and leaves it
+running; `make test-stack` stops it.
 """
 
 import concurrent.futures
@@ -104,9 +106,15 @@ def pid(name):
     return process.find(name)
 
 
-def heal():
-    """Has every server up again."""
-    down_or_paused = [one.name for one in servers.SERVERS if not runs(one.name)]
+def named(*kinds):
+    """The names of the servers of some kinds, of all without one."""
+    names = [one.name for one in servers.SERVERS]
+    return [name for name in names if not kinds or name.partition("-")[0] in kinds]
+
+
+def heal(*kinds):
+    """Has the servers of some kinds, of all without one, up again."""
+    down_or_paused = [name for name in named(*kinds) if not runs(name)]
     if down_or_paused:
         start(*down_or_paused)
 
@@ -373,27 +381,30 @@ def configuration_path():
 # --- Running tests ---
 
 
-def fresh():
-    """Empties every server, all at once."""
-    work = [fresh_redis, fresh_kafka, fresh_cassandra]
-    work += [lambda shard=shard: fresh_mariadb(shard) for shard in range(SHARDS)]
+def fresh(*kinds):
+    """Empties the servers of some kinds, of all without one, at the same time."""
+    ways = {"redis": fresh_redis, "kafka": fresh_kafka, "cassandra": fresh_cassandra}
+    work = [way for kind, way in ways.items() if named(kind)[0] in named(*kinds)]
+    if named("mariadb")[0] in named(*kinds):
+        work += [lambda shard=shard: fresh_mariadb(shard) for shard in range(SHARDS)]
     with concurrent.futures.ThreadPoolExecutor(len(work)) as pool:
         for done in [pool.submit(one) for one in work]:
             done.result()
 
 
-def cleanup():
+def cleanup(*kinds):
     """Ends what the test started and starts what it ended. The servers' logs stay in
     build/stack/log."""
     try:
         harness.cleanup()
     finally:
         configuration_path().unlink(missing_ok=True)
-        heal()
+        heal(*kinds)
 
 
-def run(namespace):
-    """Runs the test_ functions of a module on empty servers; call it as run(globals())."""
-    heal()
-    fresh()
-    tap.run(namespace, cleanup)
+def run(namespace, *kinds):
+    """Runs the test_ functions of a module on empty servers, of all kinds without one; call it as
+    run(globals()) or run(globals(), "mariadb", "kafka")."""
+    heal(*kinds)
+    fresh(*kinds)
+    tap.run(namespace, lambda: cleanup(*kinds))

@@ -224,6 +224,30 @@ def test_redis_finds_the_master_of_a_key_and_tells_of_expired_ones():
     cluster.close()
 
 
+def test_every_redis_node_tells_of_events_and_bounds_its_memory():
+    for one in servers.REDIS_NODES:
+        with redis.Redis(one.address) as node:
+            told = node.call("CONFIG", "GET", "notify-keyspace-events")[1].decode()
+            assert {*"Exeg"} <= {*told}, (one.name, told)
+            assert int(node.call("CONFIG", "GET", "maxmemory")[1]) > 0, one.name
+            assert node.info("INFO", "persistence")["aof_enabled"] == "0", one.name
+            assert node.call("CONFIG", "GET", "save")[1] == b"", one.name
+
+
+def test_redis_tells_of_evicted_keys():
+    cluster = stack.redis_cluster()
+    key = "{same}"
+    with redis.Redis(cluster.master_of(key)) as master, redis.Redis(master.address) as listener:
+        listener.call("SUBSCRIBE", "__keyevent@0__:evicted")
+        used = int(master.info("INFO", "memory")["used_memory"])
+        master.call("CONFIG", "SET", "maxmemory", used + (4 << 20))  # with the replica's backlog
+        for number in range(600):
+            master.call("SET", f"{key}{number}", bytes(16384))
+        assert listener.receive()[:2] == [b"message", b"__keyevent@0__:evicted"]
+    stack.fresh_redis()
+    cluster.close()
+
+
 def test_redis_fails_over_and_heals():
     cluster = stack.redis_cluster()
     key = "o:{77}"
@@ -443,6 +467,19 @@ def test_stack_down_ends_everything_and_keeps_the_data():
     print(f"# the start took {time.monotonic() - begin:.1f} s")
     with stack.mariadb() as connection:
         assert connection.query("SHOW TABLES LIKE 'kept'") == [("kept",)]
+
+
+def test_a_file_that_needs_two_kinds_leaves_the_others_alone():
+    assert stack.named("mariadb", "kafka") == ["mariadb-0", "mariadb-1", "kafka"]
+    cluster = stack.redis_cluster()
+    cluster.call("SET", "kept", "1")
+    stack.stop("cassandra")
+    stack.fresh("mariadb", "kafka")
+    stack.kill("mariadb-1")
+    stack.heal("mariadb", "kafka")
+    assert stack.pid("mariadb-1") and stack.pid("cassandra") is None
+    assert cluster.call("GET", "kept") == b"1"
+    cluster.close()
 
 
 def test_fresh_leaves_nothing():
