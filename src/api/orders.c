@@ -291,10 +291,6 @@ void api_get_order(struct api *api, struct http_exchange *exchange, const struct
         problem_respond_plain(exchange, 400, "min_version: expected a version, up to 4294967295");
         return;
     }
-    if (parameter_none_match(head, 0) == NONE_MATCH_MALFORMED) {
-        problem_respond_plain(exchange, 400, "If-None-Match: expected \"version\", a list, or *");
-        return;
-    }
     read_order(api, exchange, order_id, min_version);
 }
 
@@ -352,10 +348,6 @@ void api_find_order(struct api *api, struct http_exchange *exchange, const struc
         !take_reference_part(exchange, head->query, "partner_order_id",
                              order_partner_order_id_is_valid, reference.partner_order_id,
                              sizeof(reference.partner_order_id))) {
-        return;
-    }
-    if (parameter_none_match(head, 0) == NONE_MATCH_MALFORMED) {
-        problem_respond_plain(exchange, 400, "If-None-Match: expected \"version\", a list, or *");
         return;
     }
     struct api_task *task = api_task_take(api, exchange);
@@ -424,6 +416,29 @@ static void changed(struct command_change *change) {
     api_task_give_back(task);
 }
 
+/** A malformed If-Match is judged after the order's existence. */
+static void if_match_refused(struct query_get *get) {
+    struct api_task *task = (struct api_task *)((char *)get - offsetof(struct api_task, get));
+    struct http_exchange *exchange = api_exchange(task->api, task->handle);
+    if (exchange != NULL && get->result == ORDER_RESULT_ABSENT) {
+        api_respond_unsettled(exchange, get->result, get->order_id);
+    } else if (exchange != NULL) {
+        problem_respond_plain(exchange, 400, "If-Match: expected \"version\", a list, or *");
+    }
+    api_task_give_back(task);
+}
+
+static void refuse_if_match(struct api *api, struct http_exchange *exchange, uint64_t order_id) {
+    struct api_task *task = api_task_take(api, exchange);
+    if (task == NULL) {
+        return;
+    }
+    task->get = (struct query_get){.order_id = order_id, .done = if_match_refused};
+    if (query_get(api->query, &task->get)) {
+        if_match_refused(&task->get);
+    }
+}
+
 void api_change_order(struct api *api, struct http_exchange *exchange, const struct http_head *head,
                       uint64_t order_id, struct slice body) {
     struct order_change change = {.order_id = order_id};
@@ -435,8 +450,7 @@ void api_change_order(struct api *api, struct http_exchange *exchange, const str
         return;
     }
     if (!parameter_read_if_match(head, &change.match)) {
-        problem_respond_plain(exchange, 400,
-                              "If-Match: expected \"version\", a list of up to 16, or *");
+        refuse_if_match(api, exchange, order_id);
         return;
     }
     if (lacks_role(api, exchange)) {

@@ -99,6 +99,17 @@ static bool parse_tag(struct slice text, struct tag *tag) {
     return parameter_parse_u32((struct slice){text.data + 1, text.size - 2}, &tag->version);
 }
 
+/** Notes a version, once, and only if an order can have it: so there is room for every list. */
+static void note_version(struct order_match *match, uint32_t version) {
+    bool noted = version == 0 || version > ORDER_MATCH_MAX;
+    for (size_t i = 0; i < match->count; i++) {
+        noted |= match->versions[i] == version;
+    }
+    if (!noted) {
+        match->versions[match->count++] = version;
+    }
+}
+
 bool parameter_read_if_match(const struct http_head *head, struct order_match *match) {
     uint32_t at = 0;
     size_t tags = 0;
@@ -109,13 +120,13 @@ bool parameter_read_if_match(const struct http_head *head, struct order_match *m
         match->required = true;
         while (http_list_next(&value, &item)) {
             struct tag tag;
-            if (!parse_tag(item, &tag) || tag.weak || match->count == ORDER_MATCH_MAX) {
+            if (!parse_tag(item, &tag) || tag.weak) {
                 return false;
             }
             tags++;
             match->any |= tag.any;
             if (!tag.any) {
-                match->versions[match->count++] = tag.version;
+                note_version(match, tag.version);
             }
         }
     }

@@ -19,7 +19,7 @@ enum parameter_status parameter_find(struct slice query, const char *name, char 
 /** Reads a whole number of up to 32 bits, without sign or leading zeros. */
 MUST_CHECK bool parameter_parse_u32(struct slice text, uint32_t *value);
 
-/** Reads every If-Match field. False where one is malformed, weak, or names too many versions. */
+/** Reads every If-Match field. False where one is malformed or weak. */
 MUST_CHECK bool parameter_read_if_match(const struct http_head *head, struct order_match *match);
 
 enum none_match {

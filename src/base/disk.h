@@ -23,6 +23,7 @@ enum disk_status {
 enum disk_open_mode {
     DISK_READ,          /* must exist */
     DISK_CREATE,        /* made anew; an existing one is refused */
+    DISK_CREATE_BLOCKS, /* as DISK_CREATE, written in whole blocks from memory aligned to one */
     DISK_WRITE_DURABLE, /* must exist; each write is on the medium when it returns */
 };
 
@@ -77,6 +78,10 @@ MUST_CHECK enum disk_status disk_posix_open_existing(struct disk_posix *posix, c
 /** Takes the directory for this process alone, until disk_posix_close or the process ends.
  *  DISK_BUSY: another process has it; the fault names it. */
 MUST_CHECK enum disk_status disk_posix_lock(struct disk_posix *posix, struct fault *fault);
+
+/** As disk_posix_lock, but writes nothing: DISK_NOT_FOUND where there is no lock file, as in a
+ *  copy; then nobody holds the directory, and nobody is kept out. */
+MUST_CHECK enum disk_status disk_posix_lock_existing(struct disk_posix *posix, struct fault *fault);
 
 void disk_posix_close(struct disk_posix *posix);
 

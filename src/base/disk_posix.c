@@ -37,6 +37,18 @@ static enum disk_status fail(int error_number, const char *what, const char *nam
     return status_from_errno(error_number);
 }
 
+/** Makes a file that is written past the page cache, where the file system can do that. */
+static int create_blocks(int directory_fd, const char *name) {
+    int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
+    int fd = openat(directory_fd, name, flags | O_DIRECT, 0640);
+    if (fd < 0 && errno == EINVAL) {
+        /* Linux makes the file before it finds that it cannot open it so. */
+        (void)unlinkat(directory_fd, name, 0);
+        fd = openat(directory_fd, name, flags, 0640);
+    }
+    return fd;
+}
+
 static int open_durable(int directory_fd, const char *name, bool *write_is_durable) {
     int fd = openat(directory_fd, name, O_RDWR | O_CLOEXEC | O_DIRECT | O_DSYNC);
     *write_is_durable = fd >= 0;
@@ -60,6 +72,9 @@ static enum disk_status posix_open(struct disk *disk, const char *name, enum dis
         break;
     case DISK_CREATE:
         opened->fd = openat(posix->directory_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+        break;
+    case DISK_CREATE_BLOCKS:
+        opened->fd = create_blocks(posix->directory_fd, name);
         break;
     case DISK_WRITE_DURABLE:
         opened->durable = true;
@@ -247,8 +262,8 @@ enum disk_status disk_posix_open(struct disk_posix *posix, const char *path, str
     return disk_posix_open_existing(posix, path, fault);
 }
 
-enum disk_status disk_posix_lock(struct disk_posix *posix, struct fault *fault) {
-    posix->lock_fd = openat(posix->directory_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+static enum disk_status lock(struct disk_posix *posix, int flags, struct fault *fault) {
+    posix->lock_fd = openat(posix->directory_fd, "lock", flags | O_CLOEXEC, 0640);
     if (posix->lock_fd < 0) {
         return fail(errno, "be opened", "lock", fault);
     }
@@ -264,6 +279,14 @@ enum disk_status disk_posix_lock(struct disk_posix *posix, struct fault *fault) 
     (void)close(posix->lock_fd);
     posix->lock_fd = -1;
     return busy ? DISK_BUSY : DISK_FAILED;
+}
+
+enum disk_status disk_posix_lock(struct disk_posix *posix, struct fault *fault) {
+    return lock(posix, O_RDWR | O_CREAT, fault);
+}
+
+enum disk_status disk_posix_lock_existing(struct disk_posix *posix, struct fault *fault) {
+    return lock(posix, O_RDONLY, fault);
 }
 
 void disk_posix_close(struct disk_posix *posix) {

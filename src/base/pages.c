@@ -29,6 +29,14 @@ void pages_release(void *memory, size_t size) {
     }
 }
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14; older headers lack it */
+#endif
+
+void pages_populate(void *memory, size_t size) {
+    (void)madvise(memory, bytes_align_up(size, HUGE_PAGE_BYTES), MADV_POPULATE_WRITE);
+}
+
 void pages_clear(void *memory, size_t size) {
     /* Private anonymous pages read as zero after this. Where it is refused, write the zeroes. */
     if (madvise(memory, bytes_align_up(size, HUGE_PAGE_BYTES), MADV_DONTNEED) != 0) {

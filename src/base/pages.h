@@ -10,6 +10,10 @@
 void *pages_reserve(size_t size);
 void pages_release(void *memory, size_t size);
 
+/** Has the system provide all of it now, so that no first touch waits for a page later: for memory
+ *  that is touched at random. Where it cannot, pages still appear as they are touched. */
+void pages_populate(void *memory, size_t size);
+
 /** Makes all of it zero again, and gives the pages back to the system. */
 void pages_clear(void *memory, size_t size);
 

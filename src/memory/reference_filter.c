@@ -9,7 +9,11 @@ bool reference_filter_init(struct reference_filter *filter, uint64_t bytes) {
         filter->line_count = 1;
     }
     filter->lines = pages_reserve(reference_filter_bytes(filter));
-    return filter->lines != NULL;
+    if (filter->lines == NULL) {
+        return false;
+    }
+    pages_populate(filter->lines, reference_filter_bytes(filter));
+    return true;
 }
 
 void reference_filter_deinit(struct reference_filter *filter) {

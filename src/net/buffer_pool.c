@@ -78,3 +78,32 @@ void buffer_pool_give(struct buffer_pool *pool, char *buffer) {
     pool->free[pool->free_count] = (uint32_t)(offset / pool->stride_bytes);
     pool->free_count++;
 }
+
+bool buffer_pools_init(struct buffer_pools *pools, uint32_t small_count, uint32_t medium_count,
+                       uint32_t large_count) {
+    memset(pools, 0, sizeof(*pools));
+    return buffer_pool_init(&pools->small, BUFFER_SMALL_BYTES, small_count) &&
+           buffer_pool_init(&pools->medium, BUFFER_MEDIUM_BYTES, medium_count) &&
+           buffer_pool_init(&pools->large, BUFFER_LARGE_BYTES, large_count);
+}
+
+void buffer_pools_deinit(struct buffer_pools *pools) {
+    buffer_pool_deinit(&pools->small);
+    buffer_pool_deinit(&pools->medium);
+    buffer_pool_deinit(&pools->large);
+}
+
+char *buffer_pools_take_large(struct buffer_pools *pools, size_t size, struct buffer_pool **pool) {
+    struct buffer_pool *candidates[] = {&pools->medium, &pools->large};
+    for (size_t i = 0; i < ARRAY_COUNT(candidates); i++) {
+        if (size <= candidates[i]->buffer_bytes) {
+            char *buffer = buffer_pool_take(candidates[i]);
+            if (buffer != NULL) {
+                *pool = candidates[i];
+                return buffer;
+            }
+        }
+    }
+    pools->exhausted++;
+    return NULL;
+}

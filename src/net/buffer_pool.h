@@ -29,4 +29,25 @@ static inline uint32_t buffer_pool_taken(const struct buffer_pool *pool) {
     return pool->count - pool->free_count;
 }
 
+/** The buffers of one server: small ones, of which there is one for each connection, and larger
+ *  ones, which are for those who need them now. */
+struct buffer_pools {
+    struct buffer_pool small;
+    struct buffer_pool medium;
+    struct buffer_pool large;
+    uint64_t exhausted; /* how often none of the larger ones was left */
+};
+
+#define BUFFER_SMALL_BYTES ((size_t)32 << 10)
+#define BUFFER_MEDIUM_BYTES ((size_t)72 << 10)
+#define BUFFER_LARGE_BYTES (((size_t)1 << 20) + ((size_t)64 << 10))
+
+/** False when memory is short. Needs buffer_pools_deinit in any case. */
+MUST_CHECK bool buffer_pools_init(struct buffer_pools *pools, uint32_t small_count,
+                                  uint32_t medium_count, uint32_t large_count);
+void buffer_pools_deinit(struct buffer_pools *pools);
+
+/** A medium or large buffer that holds `size` bytes; NULL, and counted, where none is left. */
+char *buffer_pools_take_large(struct buffer_pools *pools, size_t size, struct buffer_pool **pool);
+
 #endif

@@ -47,6 +47,27 @@ static const struct slice last_chunk = SLICE_LITERAL("0\r\n\r\n");
  *  for the last chunk, so that a stream can always be ended. */
 #define CHUNK_FRAME_BYTES (16 + 2 + 2 + 5)
 
+/* The output */
+
+bool http_output_reserve(struct http_connection *connection, size_t size) {
+    return output_reserve(&connection->output, &connection->server->pools, size);
+}
+
+void http_output_send(struct http_connection *connection) {
+    uint64_t before = connection->output.sent;
+    enum output_result result = output_send(&connection->output, connection->source.fd);
+    connection->blocked = result == OUTPUT_BLOCKED;
+    connection->broken |= result == OUTPUT_BROKEN;
+    http_count(&connection->server->metrics.sent_bytes_total, connection->output.sent - before);
+}
+
+bool http_output_is_high(const struct http_connection *connection) {
+    const struct output *output = &connection->output;
+    return output->pool != NULL &&
+           (output->pool->buffer_bytes != BUFFER_SMALL_BYTES ||
+            BUFFER_SMALL_BYTES - output_pending(output) < HTTP_ANSWER_BYTES_SURE + 64);
+}
+
 /* The head */
 
 static size_t head_bytes_max(const struct http_answer *answer) {
@@ -58,10 +79,10 @@ static size_t head_bytes_max(const struct http_answer *answer) {
 }
 
 static void append_line(struct http_connection *connection, struct slice name, struct slice value) {
-    http_output_append(connection, name);
-    http_output_append(connection, SLICE_LITERAL(": "));
-    http_output_append(connection, value);
-    http_output_append(connection, line_end);
+    output_append(&connection->output, name);
+    output_append(&connection->output, SLICE_LITERAL(": "));
+    output_append(&connection->output, value);
+    output_append(&connection->output, line_end);
 }
 
 static void count_answer(struct http_metrics *metrics, unsigned status) {
@@ -88,7 +109,7 @@ static void append_head(struct http_connection *connection, const struct http_an
     if (connection->server->draining && !connection->answer_closes) {
         connection->answer_closes = !has_more_input(connection);
     }
-    http_output_append(connection, status_lines[answer->status]);
+    output_append(&connection->output, status_lines[answer->status]);
     if (answer->content_type.size > 0) {
         append_line(connection, SLICE_LITERAL("Content-Type"), answer->content_type);
     }
@@ -122,17 +143,10 @@ static void write_digits(char *at, size_t digits, size_t value) {
     }
 }
 
-/** Moves what is in the output before `upto` by `distance` towards the end. */
-static void shift_output(struct http_output *output, size_t upto, size_t distance) {
-    memmove(output->data + output->begin + distance, output->data + output->begin,
-            upto - output->begin);
-    output->begin += distance;
-}
-
 bool http_respond_begin(struct http_exchange *exchange, const struct http_answer *answer,
                         size_t body_bytes_max, struct text *body) {
     struct http_connection *connection = http_connection_of(exchange);
-    struct http_output *output = &connection->output;
+    struct output *output = &connection->output;
     struct http_answer_room *room = &connection->answer;
     size_t alignment = answer->aligned ? CACHE_LINE_BYTES : 1;
     assert(!exchange->streaming && !room->begun);
@@ -145,18 +159,18 @@ bool http_respond_begin(struct http_exchange *exchange, const struct http_answer
     *room = (struct http_answer_room){.body_bytes_max = body_bytes_max, .begun = true};
     room->body_sent = !bodiless && connection->head.method != HTTP_METHOD_HEAD;
     if (!bodiless) {
-        http_output_append(connection, SLICE_LITERAL("Content-Length: "));
+        output_append(&connection->output, SLICE_LITERAL("Content-Length: "));
         room->digits_at = output->end;
         room->digits = count_digits(body_bytes_max);
         output->end += room->digits;
-        http_output_append(connection, line_end);
+        output_append(&connection->output, line_end);
     }
-    http_output_append(connection, line_end);
+    output_append(&connection->output, line_end);
     room->body_at = bytes_align_up((uintptr_t)(output->data + output->end), alignment) -
                     (uintptr_t)output->data;
     size_t distance = room->body_at - output->end;
     if (distance > 0) {
-        shift_output(output, output->end, distance);
+        output_shift(output, output->end, distance);
         output->end += distance;
         room->digits_at += room->digits > 0 ? distance : 0;
     }
@@ -167,7 +181,7 @@ bool http_respond_begin(struct http_exchange *exchange, const struct http_answer
 /** Writes the length into the room for it. Where it has fewer digits than there is room for, what
  *  is before or behind the gap moves, whichever is smaller. */
 static void write_length(struct http_connection *connection, size_t length) {
-    struct http_output *output = &connection->output;
+    struct output *output = &connection->output;
     struct http_answer_room *room = &connection->answer;
     size_t digits = count_digits(length);
     size_t gap = room->digits - digits;
@@ -175,7 +189,7 @@ static void write_length(struct http_connection *connection, size_t length) {
         size_t before = room->digits_at - output->begin;
         size_t behind_at = room->digits_at + room->digits;
         if (before < output->end - behind_at) {
-            shift_output(output, room->digits_at, gap);
+            output_shift(output, room->digits_at, gap);
             room->digits_at += gap;
         } else {
             memmove(output->data + behind_at - gap, output->data + behind_at,
@@ -239,7 +253,7 @@ bool http_stream_begin(struct http_exchange *exchange, const struct http_answer 
     if (connection->head.minor_version == 1) {
         append_line(connection, SLICE_LITERAL("Transfer-Encoding"), SLICE_LITERAL("chunked"));
     }
-    http_output_append(connection, line_end);
+    output_append(&connection->output, line_end);
     http_connection_flush_soon(connection);
     if (connection->head.method == HTTP_METHOD_HEAD) {
         http_connection_exchange_over(connection);
@@ -261,9 +275,9 @@ size_t http_stream_room(struct http_exchange *exchange) {
     if (!exchange->streaming) {
         return 0;
     }
-    size_t used = http_output_pending(connection) + CHUNK_FRAME_BYTES;
-    size_t room = used < HTTP_OUTPUT_BYTES ? HTTP_OUTPUT_BYTES - used : 0;
-    connection->room_wanted |= room < HTTP_OUTPUT_BYTES / 2;
+    size_t used = output_pending(&connection->output) + CHUNK_FRAME_BYTES;
+    size_t room = used < BUFFER_SMALL_BYTES ? BUFFER_SMALL_BYTES - used : 0;
+    connection->room_wanted |= room < BUFFER_SMALL_BYTES / 2;
     return room;
 }
 
@@ -274,8 +288,8 @@ static void append_chunk_size(struct http_connection *connection, size_t size) {
         digits[--at] = "0123456789abcdef"[size % 16];
         size /= 16;
     } while (size > 0);
-    http_output_append(connection, (struct slice){digits + at, sizeof(digits) - at});
-    http_output_append(connection, line_end);
+    output_append(&connection->output, (struct slice){digits + at, sizeof(digits) - at});
+    output_append(&connection->output, line_end);
 }
 
 bool http_stream_write(struct http_exchange *exchange, struct slice data) {
@@ -296,9 +310,9 @@ bool http_stream_write(struct http_exchange *exchange, struct slice data) {
     if (chunked) {
         append_chunk_size(connection, data.size);
     }
-    http_output_append(connection, data);
+    output_append(&connection->output, data);
     if (chunked) {
-        http_output_append(connection, line_end);
+        output_append(&connection->output, line_end);
     }
     http_connection_flush_soon(connection);
     return true;
@@ -312,7 +326,7 @@ void http_stream_end(struct http_exchange *exchange) {
     if (connection->head.minor_version == 1) {
         bool reserved = http_output_reserve(connection, last_chunk.size);
         assert(reserved); /* CHUNK_FRAME_BYTES left room */
-        http_output_append(connection, last_chunk);
+        output_append(&connection->output, last_chunk);
     }
     http_connection_flush_soon(connection);
     http_connection_exchange_over(connection);

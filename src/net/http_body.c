@@ -97,7 +97,7 @@ void http_body_release(struct http_connection *connection) {
 static bool take_body_buffer(struct http_connection *connection, size_t capacity) {
     struct http_body *body = &connection->body;
     struct buffer_pool *pool;
-    char *data = http_server_take_buffer(connection->server, capacity, &pool);
+    char *data = buffer_pools_take_large(&connection->server->pools, capacity, &pool);
     if (data == NULL) {
         http_connection_refuse(connection, 503, "no buffer is free for a body of this size", true);
         return false;
@@ -150,7 +150,7 @@ void http_body_begin(struct http_connection *connection, size_t size_max) {
     if (head->expect_continue && connection->end == connection->body_at && body->size == 0) {
         bool room = http_output_reserve(connection, continue_line.size);
         assert(room); /* http_output_is_high left some over */
-        http_output_append(connection, continue_line);
+        output_append(&connection->output, continue_line);
         http_connection_flush_soon(connection);
     }
 }

@@ -147,9 +147,9 @@ static bool take_byte(struct http_chunks *chunks, char byte) {
         return take_line_feed(chunks, byte);
     case CHUNK_DATA:
     case CHUNK_DONE:
-        break;
+        break; /* the caller's */
     }
-    assert(!"data and the end are the caller's");
+    assert(false);
     return false;
 }
 

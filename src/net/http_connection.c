@@ -28,6 +28,7 @@ struct http_connection *http_connection_open(struct http_server *server, int fd)
     connection->source.fd = fd;
     connection->source.ready = connection_ready;
     connection->timer.expired = time_is_up;
+    connection->reads_left = READS_AT_ONCE;
     if (!loop_add(server->loop, &connection->source, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)) {
         return NULL;
     }
@@ -47,7 +48,7 @@ void http_connection_close(struct http_connection *connection) {
     list_remove(&connection->flush_node);
     http_body_release(connection);
     http_input_release(connection);
-    http_output_release(connection);
+    output_release(&connection->output);
     connection->phase = PHASE_FREE;
     server->free[server->free_count] = (uint32_t)(connection - server->connections);
     server->free_count++;
@@ -212,17 +213,24 @@ static bool head_step(struct http_connection *connection) {
     return true;
 }
 
+/** The peer's bytes ended in the middle of a body. What was answered before still leaves. */
+static void cut_short(struct http_connection *connection) {
+    connection->phase = PHASE_CLOSING;
+    http_body_release(connection);
+    abandon_exchange(connection);
+}
+
 static bool body_step(struct http_connection *connection) {
-    if (http_body_step(connection)) {
-        return true;
+    bool more = http_body_step(connection);
+    if (connection->phase == PHASE_BODY && connection->ended) {
+        cut_short(connection);
     }
-    connection->broken |= connection->ended; /* in the middle of a body: nobody to answer */
-    return false;
+    return more;
 }
 
 static bool stream_step(struct http_connection *connection) {
     struct http_server *server = connection->server;
-    if (connection->peer_closing && http_output_pending(connection) == 0) {
+    if (connection->peer_closing && output_pending(&connection->output) == 0) {
         connection->broken = true;
     } else if (connection->room_due) {
         connection->room_due = false;
@@ -234,11 +242,11 @@ static bool stream_step(struct http_connection *connection) {
 }
 
 static bool discard_step(struct http_connection *connection) {
-    if (http_discard_step(connection)) {
-        return true;
+    bool more = http_discard_step(connection);
+    if (connection->phase == PHASE_DISCARD && connection->ended) {
+        cut_short(connection);
     }
-    connection->broken |= connection->ended;
-    return false;
+    return more;
 }
 
 static bool step(struct http_connection *connection) {
@@ -259,7 +267,7 @@ static bool step(struct http_connection *connection) {
     case PHASE_FREE:
         break;
     }
-    assert(!"a free connection was driven");
+    assert(false);
     return false;
 }
 
@@ -317,7 +325,8 @@ static void begin_limit(struct http_connection *connection, enum http_limit limi
     };
     connection->limit = (uint8_t)limit;
     connection->progress_mark =
-        limit == LIMIT_WRITE ? http_output_acknowledged(connection) : (int64_t)connection->received;
+        limit == LIMIT_WRITE ? output_acknowledged(&connection->output, connection->source.fd)
+                             : (int64_t)connection->received;
     loop_timer_start(connection->server->loop, &connection->timer,
                      (int64_t)timeouts_ms[limit] * 1000);
 }
@@ -368,7 +377,7 @@ static void finish(struct http_connection *connection) {
 }
 
 static void break_off(struct http_connection *connection) {
-    if (connection->exchange.active || http_output_pending(connection) > 0) {
+    if (connection->exchange.active || output_pending(&connection->output) > 0) {
         http_count(&connection->server->metrics.broken_total, 1);
     }
     connection->driving = true; /* what the handler does now needs no resuming */
@@ -381,7 +390,7 @@ void http_connection_settle(struct http_connection *connection) {
         break_off(connection);
         return;
     }
-    bool pending = http_output_pending(connection) > 0;
+    bool pending = output_pending(&connection->output) > 0;
     if (connection->phase == PHASE_CLOSING && !pending) {
         finish(connection);
         return;
@@ -409,7 +418,9 @@ static bool has_moved(struct http_connection *connection) {
     int64_t wanted = connection->exchange.streaming ? 1 : HTTP_PROGRESS_BYTES_MIN;
     switch ((enum http_limit)connection->limit) {
     case LIMIT_WRITE:
-        return http_output_acknowledged(connection) - connection->progress_mark >= wanted;
+        return output_acknowledged(&connection->output, connection->source.fd) -
+                   connection->progress_mark >=
+               wanted;
     case LIMIT_BODY:
         return (int64_t)connection->received - connection->progress_mark >= wanted;
     default:

@@ -3,8 +3,7 @@
  *  http_server.c      creation, accepting, the hooks, draining
  *  http_connection.c  the state machine of a connection: heads, phases, time limits, the end
  *  http_body.c        reading: the input buffer, bodies, what is read over
- *  http_output.c      the output buffer and sending
- *  http_answer.c      the answers and streams that handlers write
+ *  http_answer.c      the answers and streams that handlers write, and sending them
  *
  *  A connection is only ever closed by http_connection_settle, at the end of whatever drove it;
  *  deeper down its end is noted (`broken`, PHASE_CLOSING). So nothing that calls a handler finds
@@ -16,11 +15,9 @@
 #include "net/http_chunks.h"
 #include "net/http_server.h"
 #include "net/listener.h"
+#include "net/output.h"
 
 #define HTTP_INPUT_BYTES ((size_t)16 << 10)
-#define HTTP_OUTPUT_BYTES ((size_t)32 << 10)
-#define HTTP_MEDIUM_BYTES ((size_t)72 << 10)
-#define HTTP_LARGE_BYTES (((size_t)1 << 20) + ((size_t)64 << 10))
 
 /** In each span of its time limit a body, or an answer that waits for its reader, has to move by
  *  this much. */
@@ -41,13 +38,6 @@ enum http_phase {
 };
 
 enum http_limit { LIMIT_NONE, LIMIT_IDLE, LIMIT_HEAD, LIMIT_BODY, LIMIT_WRITE, LIMIT_LINGER };
-
-struct http_output {
-    struct buffer_pool *pool; /* whose `data` is; NULL where there is none */
-    char *data;
-    size_t begin; /* what is before it has left */
-    size_t end;
-};
 
 /** The body of a request while it is read and until the request is answered. */
 struct http_body {
@@ -97,13 +87,12 @@ struct http_connection {
     char *input;         /* NULL where there is nothing in it */
     size_t discard_left;
     uint64_t received;
-    uint64_t sent;
     /* Of `received`, or of what the peer acknowledged, when the span of the limit began. */
     int64_t progress_mark;
     struct list_node resume_node; /* in server->resume or server->later */
     struct list_node flush_node;
     struct timer timer;
-    struct http_output output;
+    struct output output;
     struct http_body body;
     struct http_answer_room answer;
     struct http_exchange exchange;
@@ -127,9 +116,7 @@ struct http_server {
     uint64_t handed; /* calls of the handler that may have made work for other hooks */
     bool draining;
     struct buffer_pool input_pool;
-    struct buffer_pool output_pool;
-    struct buffer_pool medium_pool;
-    struct buffer_pool large_pool;
+    struct buffer_pools pools;           /* the small ones are for output */
     struct http_connection *connections; /* owned */
     uint32_t connection_count;           /* in the array */
     uint32_t free_count;
@@ -146,16 +133,6 @@ static inline void http_count(_Atomic uint64_t *counter, uint64_t amount) {
 static inline struct http_connection *http_connection_of(const struct http_exchange *exchange) {
     return CONTAINER_OF(exchange, struct http_connection, exchange);
 }
-
-static inline size_t http_output_pending(const struct http_connection *connection) {
-    return connection->output.end - connection->output.begin;
-}
-
-/* http_server.c */
-
-/** A buffer for a body or an answer of `size` bytes from the pools for large ones; NULL, and
- *  counted, where none is free. */
-char *http_server_take_buffer(struct http_server *server, size_t size, struct buffer_pool **pool);
 
 /* http_connection.c */
 
@@ -202,20 +179,12 @@ void http_body_release(struct http_connection *connection);
 bool http_discard_step(struct http_connection *connection);
 bool http_linger_step(struct http_connection *connection);
 
-/* http_output.c */
+/* http_answer.c */
 
-/** Makes room for `size` bytes behind what is in the output. False when no buffer is free. */
 MUST_CHECK bool http_output_reserve(struct http_connection *connection, size_t size);
-void http_output_append(struct http_connection *connection, struct slice data);
-void http_output_release(struct http_connection *connection);
 
 /** Sends what the socket takes. */
 void http_output_send(struct http_connection *connection);
-
-/** How many of the bytes that were sent the peer has acknowledged; less than that, and even less
- *  than 0, where the kernel counts its own overhead as sent and waiting. It rises as the peer
- *  reads. */
-int64_t http_output_acknowledged(const struct http_connection *connection);
 
 /** True where the output must leave before another request is begun. */
 bool http_output_is_high(const struct http_connection *connection);

@@ -335,7 +335,7 @@ static void rebase(struct slice *slice, ptrdiff_t distance) {
 
 void http_head_rebase(struct http_head *head, ptrdiff_t distance) {
     /* An absolute target without a path got one that is not in the buffer. */
-    if (head->path.data >= head->target.data &&
+    if (head->target.data != NULL && head->path.data >= head->target.data &&
         head->path.data <= head->target.data + head->target.size) {
         rebase(&head->path, distance);
     }

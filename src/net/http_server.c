@@ -40,7 +40,7 @@ static uint32_t open_connections(const struct http_server *server) {
 static void refuse_connection(struct http_connection *connection) {
     bool room = http_output_reserve(connection, refused_answer.size);
     assert(room);
-    http_output_append(connection, refused_answer);
+    output_append(&connection->output, refused_answer);
     connection->phase = PHASE_CLOSING;
     connection->lingers = true;
     http_count(&connection->server->metrics.connections_refused_total, 1);
@@ -81,7 +81,7 @@ static bool run_batch(struct loop_hook *hook) {
 
 static void flush_connection(struct http_connection *connection) {
     http_output_send(connection);
-    if (!connection->broken && http_output_pending(connection) == 0) {
+    if (!connection->broken && output_pending(&connection->output) == 0) {
         connection->room_due = connection->phase == PHASE_STREAM && connection->room_wanted;
         connection->room_wanted &= !connection->room_due;
         if (connection->stalled || connection->room_due ||
@@ -93,12 +93,14 @@ static void flush_connection(struct http_connection *connection) {
     http_connection_settle(connection);
 }
 
-static void publish_gauges(struct http_server *server) {
+/** What is counted elsewhere. */
+static void publish(struct http_server *server) {
     struct http_metrics *metrics = &server->metrics;
     metric_set(&metrics->connections, open_connections(server));
     metric_set(&metrics->streams, server->stream_count);
-    metric_set(&metrics->medium_buffers_taken, buffer_pool_taken(&server->medium_pool));
-    metric_set(&metrics->large_buffers_taken, buffer_pool_taken(&server->large_pool));
+    metric_set(&metrics->medium_buffers_taken, buffer_pool_taken(&server->pools.medium));
+    metric_set(&metrics->large_buffers_taken, buffer_pool_taken(&server->pools.large));
+    metric_set(&metrics->buffers_exhausted_total, server->pools.exhausted);
     metric_set(&metrics->accept_pauses_total, server->listener.pauses);
 }
 
@@ -112,7 +114,7 @@ static bool run_flush(struct loop_hook *hook) {
         list_move_all(&server->later, &server->resume);
         loop_keep_awake(server->loop);
     }
-    publish_gauges(server);
+    publish(server);
     return false;
 }
 
@@ -122,11 +124,8 @@ static bool init_pools(struct http_server *server) {
     const struct http_options *options = &server->options;
     uint32_t count = server->connection_count;
     return buffer_pool_init(&server->input_pool, HTTP_INPUT_BYTES, count) &&
-           buffer_pool_init(&server->output_pool, HTTP_OUTPUT_BYTES, count) &&
-           buffer_pool_init(&server->medium_pool, HTTP_MEDIUM_BYTES,
-                            (uint32_t)options->medium_buffers) &&
-           buffer_pool_init(&server->large_pool, HTTP_LARGE_BYTES,
-                            (uint32_t)options->large_buffers);
+           buffer_pools_init(&server->pools, count, (uint32_t)options->medium_buffers,
+                             (uint32_t)options->large_buffers);
 }
 
 static bool init_connections(struct http_server *server) {
@@ -146,9 +145,7 @@ static bool init_connections(struct http_server *server) {
 
 static void release(struct http_server *server) {
     buffer_pool_deinit(&server->input_pool);
-    buffer_pool_deinit(&server->output_pool);
-    buffer_pool_deinit(&server->medium_pool);
-    buffer_pool_deinit(&server->large_pool);
+    buffer_pools_deinit(&server->pools);
     pages_release(server->connections, server->connection_count * sizeof(*server->connections));
     free(server->free);
     free(server->scratch);
@@ -212,6 +209,7 @@ bool http_server_listen(struct http_server *server, const char *address, struct 
         .backlog = (int)server->options.backlog,
         .receive_buffer_bytes = (int)server->options.receive_buffer_bytes,
         .send_buffer_bytes = (int)server->options.send_buffer_bytes,
+        .lost_after_ms = (unsigned)server->options.write_timeout_ms,
         .accepted = connection_accepted,
     };
     return listener_open(&server->listener, &setup, fault);
@@ -244,20 +242,7 @@ bool http_server_is_idle(const struct http_server *server) {
     return open_connections(server) == 0;
 }
 
-/* Shared */
-
-char *http_server_take_buffer(struct http_server *server, size_t size, struct buffer_pool **pool) {
-    struct buffer_pool *pools[] = {&server->medium_pool, &server->large_pool};
-    for (size_t i = 0; i < ARRAY_COUNT(pools); i++) {
-        char *buffer = size <= pools[i]->buffer_bytes ? buffer_pool_take(pools[i]) : NULL;
-        if (buffer != NULL) {
-            *pool = pools[i];
-            return buffer;
-        }
-    }
-    http_count(&server->metrics.buffers_exhausted_total, 1);
-    return NULL;
-}
+/* Handles */
 
 struct http_handle http_exchange_handle(const struct http_exchange *exchange) {
     const struct http_connection *connection = http_connection_of(exchange);

@@ -66,7 +66,8 @@ struct http_options {
     HTTP_OPTIONS(CONFIG_FIELD)
 };
 
-#define HTTP_OPTION_COUNT 13
+#define HTTP_COUNT_OPTION(...) +1
+enum { HTTP_OPTION_COUNT = 0 HTTP_OPTIONS(HTTP_COUNT_OPTION) };
 extern const struct config_option http_option_table[HTTP_OPTION_COUNT];
 
 #define HTTP_METRICS(X)                                                                            \

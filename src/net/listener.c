@@ -79,6 +79,8 @@ static bool prepare(int fd, const struct listener_setup *setup,
             set_option(fd, SOL_SOCKET, SO_RCVBUF, setup->receive_buffer_bytes)) &&
            (setup->send_buffer_bytes == 0 ||
             set_option(fd, SOL_SOCKET, SO_SNDBUF, setup->send_buffer_bytes)) &&
+           (setup->lost_after_ms == 0 ||
+            set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)setup->lost_after_ms)) &&
            bind(fd, &address->any, address->size) == 0 && listen(fd, setup->backlog) == 0;
 }
 

@@ -17,6 +17,8 @@ struct listener_setup {
     int backlog;
     int receive_buffer_bytes; /* 0: the system's own choice */
     int send_buffer_bytes;
+    /** How long sent data may stay unacknowledged before the kernel takes the peer for lost. */
+    unsigned lost_after_ms; /* 0: the system's own choice */
     /** Takes over the descriptor. */
     void (*accepted)(struct listener *listener, int fd);
 };

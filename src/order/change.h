@@ -8,7 +8,8 @@
 /** A time given with a change may lie this far ahead of the clock: 60 s. */
 #define ORDER_TIME_AHEAD_MAX_US INT64_C(60000000)
 
-/** How many versions one If-Match may name. */
+/** How many versions a condition holds. An order has two changes at most, so a version above this
+ *  is no order's. */
 #define ORDER_MATCH_MAX 16
 
 /** The condition of a change: any version, or one of a few. */

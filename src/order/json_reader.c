@@ -230,12 +230,18 @@ static uint64_t hash_key(uint32_t object, struct slice raw, bool escaped) {
     return hash == 0 ? 1 : hash;
 }
 
+/* The set is never half full, so a walk this long through it comes by no accident (odds of about
+ * e^-40). Keys that were made to collide would cost a millisecond a document. */
+#define KEY_WALK_MAX 128
+
 /** Notes a key; false, and a fault, where its object has it already. Two different keys with the
- *  same 64-bit hash are taken for one: whoever constructs them gets an error for it. */
+ *  same 64-bit hash are taken for one, and very many with similar hashes are refused: whoever
+ *  constructs them gets an error for it. */
 static bool note_key(struct json_reader *reader, uint32_t object, struct slice raw, bool escaped) {
     uint64_t hash = hash_key(object, raw, escaped);
     size_t mask = reader->key_slots - 1;
-    for (size_t i = (hash ^ hash >> 32) & mask;; i = (i + 1) & mask) {
+    size_t i = (hash ^ hash >> 32) & mask;
+    for (size_t steps = 0; steps < KEY_WALK_MAX; steps++, i = (i + 1) & mask) {
         if (reader->keys->slots[i] == hash) {
             fail(reader, "a key that stands twice");
             return false;
@@ -245,6 +251,8 @@ static bool note_key(struct json_reader *reader, uint32_t object, struct slice r
             return true;
         }
     }
+    fail(reader, "too many keys that are made to collide");
+    return false;
 }
 
 /** Takes `"key" :` of the object with this number. */

@@ -88,23 +88,32 @@ static void recycle_batch(struct query_batch *batch) {
     batch->service->free_batches = batch;
 }
 
+static void recycle_fill(struct query_fill *fill) {
+    fill->next = fill->service->free_fills;
+    fill->service->free_fills = fill;
+}
+
 static void filled(struct port_request *request) {
-    recycle_batch(
-        (struct query_batch *)((char *)request - offsetof(struct query_batch, fill.request)));
+    recycle_fill((struct query_fill *)request);
 }
 
 /** Offers what was found to the cache; whether it takes it is its own affair. */
-static void offer(struct query_batch *batch) {
-    struct order_cache *cache = batch->service->cache;
-    size_t found = 0;
+static void offer(const struct query_batch *batch) {
+    struct query_service *service = batch->service;
+    struct query_fill *fill = service->free_fills;
+    if (service->cache == NULL || fill == NULL) {
+        return;
+    }
+    fill->put.count = 0;
     for (size_t i = 0; i < batch->batch.count; i++) {
         if (batch->results[i] == ORDER_RESULT_FOUND) {
-            batch->orders[found++] = batch->orders[i];
+            fill->orders[fill->put.count++] = batch->orders[i];
         }
     }
-    batch->fill.count = found;
-    if (cache == NULL || found == 0 || cache->ops->put(cache, &batch->fill) != PORT_TAKEN) {
-        recycle_batch(batch);
+    service->free_fills = fill->next;
+    if (fill->put.count == 0 ||
+        service->cache->ops->put(service->cache, &fill->put) != PORT_TAKEN) {
+        recycle_fill(fill);
     }
 }
 
@@ -118,6 +127,7 @@ static void batch_done(struct port_request *request) {
         answer_readers(batch, i);
     }
     offer(batch);
+    recycle_batch(batch);
 }
 
 static void send_gathered(struct query_service *service) {
@@ -224,10 +234,17 @@ static void finding_done(struct port_request *request) {
     find->done(find);
 }
 
+/** Looks in local memory for the order that has the reference now. */
+static bool find_in_memory(const struct query_service *service,
+                           const struct order_record *reference, struct order_record *found) {
+    uint64_t hash = order_record_reference_hash(reference);
+    return order_table_find(service->table, reference, hash, found) &&
+           order_holds_reference(found, clock_now_us(service->clock), service->window_us);
+}
+
 bool query_find(struct query_service *service, struct query_find *find) {
     struct order_record found;
-    uint64_t hash = order_record_reference_hash(&find->order);
-    if (order_table_find(service->table, &find->order, hash, &found)) {
+    if (find_in_memory(service, &find->order, &found)) {
         metric_add(&service->metrics.memory_hits_total, 1);
         find->order = found;
         find->result = ORDER_RESULT_FOUND;
@@ -261,12 +278,18 @@ static void init_batch(struct query_service *service, struct query_batch *batch,
         .orders = batch->orders,
         .results = batch->results,
     };
-    batch->fill = (struct order_cache_put){
-        .request = {.done = filled, .mailbox = mailbox},
-        .orders = batch->orders,
-        .results = batch->fill_results,
-    };
     recycle_batch(batch);
+}
+
+static void init_fill(struct query_service *service, struct query_fill *fill,
+                      struct mailbox *mailbox) {
+    fill->service = service;
+    fill->put = (struct order_cache_put){
+        .request = {.done = filled, .mailbox = mailbox},
+        .orders = fill->orders,
+        .results = fill->results,
+    };
+    recycle_fill(fill);
 }
 
 static void init_finding(struct query_service *service, struct query_finding *finding,
@@ -291,8 +314,12 @@ struct query_service *query_service_create(const struct query_parts *parts) {
     service->store = parts->store;
     service->cache = parts->cache;
     service->lookup = parts->lookup;
+    service->window_us = parts->window_us;
     for (size_t i = 0; i < QUERY_BATCHES; i++) {
         init_batch(service, &service->batches[i], parts->mailbox);
+    }
+    for (size_t i = 0; i < QUERY_FILLS; i++) {
+        init_fill(service, &service->fills[i], parts->mailbox);
     }
     for (size_t i = 0; i < QUERY_FINDS; i++) {
         init_finding(service, &service->findings[i], parts->mailbox);

@@ -22,6 +22,9 @@
 /** Batches that are under way before gathering goes on until one comes back. */
 #define QUERY_IN_FLIGHT 4
 
+/** Offers of what was found to the cache that may be outstanding; further ones are left out. */
+#define QUERY_FILLS 4
+
 /** Look-ups by reference that may be outstanding. */
 #define QUERY_FINDS 256
 
@@ -89,6 +92,9 @@ struct query_parts {
     struct order_cache *cache; /* may be NULL */
     struct lookup *lookup;
     struct mailbox *mailbox; /* of the loop */
+    /** Idempotency window. A final order that is older may have lost its reference to a younger one
+     *  that is only in a tier below: then the store is asked. */
+    int64_t window_us;
 };
 
 /** NULL where memory is short. */
@@ -98,7 +104,7 @@ void query_service_destroy(struct query_service *service);
 struct query_metrics *query_service_metrics(struct query_service *service);
 
 /** How many completions the service may have in the loop's mailbox at once. */
-#define QUERY_OUTSTANDING_MAX ((size_t)QUERY_BATCHES * 2 + QUERY_FINDS + QUERY_MANY_MAX)
+#define QUERY_OUTSTANDING_MAX ((size_t)QUERY_BATCHES + QUERY_FILLS + QUERY_FINDS + QUERY_MANY_MAX)
 
 /** Reads one order. True: it is answered in `get`, and `done` is not called. False: `done` is
  * called later, or was called already. */

@@ -13,9 +13,16 @@ struct query_batch {
     uint64_t ids[QUERY_BATCH_MAX];
     struct order_record orders[QUERY_BATCH_MAX];
     uint8_t results[QUERY_BATCH_MAX];
-    /** What was found, offered to the cache afterwards. The batch is free again after that. */
-    struct order_cache_put fill;
-    uint8_t fill_results[QUERY_BATCH_MAX];
+};
+
+/** What was found, offered to the cache. It has memory of its own: the cache may be slow to take it
+ *  (the embedded one waits for the store's writer), and no look-up is to wait for that. */
+struct query_fill {
+    struct order_cache_put put;
+    struct query_service *service;
+    struct query_fill *next;
+    struct order_record orders[QUERY_BATCH_MAX];
+    uint8_t results[QUERY_BATCH_MAX];
 };
 
 /** A look-up by reference on its way to the store. */
@@ -55,14 +62,17 @@ struct query_service {
     struct order_store *store;
     struct order_cache *cache;
     struct lookup *lookup;
+    int64_t window_us;
     struct query_metrics metrics;
     struct query_batch *free_batches;
     struct query_batch *gathering; /* NULL: none */
     size_t in_flight;              /* batches */
+    struct query_fill *free_fills;
     struct query_finding *free_findings;
     struct query_slice *free_slices;
     struct query_pending pending[QUERY_PENDING_SLOTS];
     struct query_batch batches[QUERY_BATCHES];
+    struct query_fill fills[QUERY_FILLS];
     struct query_finding findings[QUERY_FINDS];
     struct query_slice slices[QUERY_MANY_MAX];
 };

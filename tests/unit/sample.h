@@ -2,10 +2,9 @@
 #ifndef ORDERD_TESTS_SAMPLE_H
 #define ORDERD_TESTS_SAMPLE_H
 
+#include "base/text.h"
 #include "order/order_id.h"
 #include "order/record.h"
-
-#include <stdio.h>
 
 #define SAMPLE_TIME_US (ORDER_EPOCH_US + INT64_C(5000000))
 
@@ -19,8 +18,8 @@ static inline struct order_record sample_draft(uint64_t number) {
         .bank_code = "BANK-1",
         .partner_code = "partner",
     };
-    (void)snprintf(draft.partner_order_id, sizeof(draft.partner_order_id), "%llu",
-                   (unsigned long long)number);
+    struct text text = text_over(draft.partner_order_id, sizeof(draft.partner_order_id));
+    text_append_u64(&text, number);
     return draft;
 }
 

@@ -2,8 +2,6 @@
 
 #include "base/pages.h"
 
-#include <assert.h>
-
 bool change_tail_init(struct change_tail *tail, uint64_t capacity, uint64_t next_change) {
     uint64_t rounded = 2;
     while (rounded < capacity) {
@@ -21,12 +19,13 @@ void change_tail_deinit(struct change_tail *tail) {
 }
 
 void change_tail_add(struct change_tail *tail, const struct order_record *records, size_t count) {
-    assert(count <= tail->capacity);
+    /* Of more than the ring holds the oldest would be overwritten at once. */
+    size_t first = count > tail->capacity ? count - (size_t)tail->capacity : 0;
     uint64_t next = atomic_load_explicit(&tail->published, memory_order_relaxed);
     atomic_store_explicit(&tail->claimed, next + count, memory_order_relaxed);
     /* A reader that sees a word written below also sees the claim: the pair of its fence. */
     atomic_thread_fence(memory_order_release);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = first; i < count; i++) {
         struct change_tail_entry *entry = &tail->entries[(next + i) & (tail->capacity - 1)];
         for (size_t word = 0; word < CHANGE_TAIL_RECORD_WORDS; word++) {
             uint64_t value = bytes_load_u64((const char *)&records[i] + word * 8);

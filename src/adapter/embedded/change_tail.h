@@ -29,7 +29,7 @@ struct change_tail {
 MUST_CHECK bool change_tail_init(struct change_tail *tail, uint64_t capacity, uint64_t next_change);
 void change_tail_deinit(struct change_tail *tail);
 
-/** Adds changes; they can be read at once. @thread the writer's. */
+/** Adds changes, any number of them; the newest can be read at once. @thread the writer's. */
 void change_tail_add(struct change_tail *tail, const struct order_record *records, size_t count);
 
 /** The number that the next change will have. @thread any. */

@@ -24,6 +24,13 @@ void journal_writer_deinit(struct journal_writer *writer) {
     free(writer->frame);
 }
 
+/** Lets the supply know how soon the next segment is needed. */
+static void tell_use(struct journal_writer *writer) {
+    uint64_t thousandths = writer->offset * 1000 / writer->segment_bytes;
+    atomic_store_explicit(&writer->supply->used_thousandths, (uint32_t)thousandths,
+                          memory_order_relaxed);
+}
+
 enum disk_status journal_writer_resume(struct journal_writer *writer, uint64_t segment,
                                        uint64_t segment_bytes, uint64_t offset,
                                        struct fault *fault) {
@@ -35,6 +42,7 @@ enum disk_status journal_writer_resume(struct journal_writer *writer, uint64_t s
         writer->segment = segment;
         writer->segment_bytes = segment_bytes;
         writer->offset = offset;
+        tell_use(writer);
     }
     return status;
 }
@@ -66,6 +74,7 @@ static bool roll(struct journal_writer *writer) {
     writer->segment = next.number;
     writer->segment_bytes = next.size_bytes;
     writer->offset = JOURNAL_BLOCK_BYTES;
+    tell_use(writer);
     return true;
 }
 
@@ -98,6 +107,7 @@ enum disk_status journal_writer_append(struct journal_writer *writer, uint32_t r
         writer->offset += *bytes;
         writer->next_sequence++;
         writer->next_change += record_count;
+        tell_use(writer);
     }
     return status;
 }

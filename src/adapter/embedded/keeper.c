@@ -80,6 +80,7 @@ static void conclude_checkpoint(struct keeper *keeper) {
              (unsigned long long)keeper->checkpoint.order_count);
     keeper->writing = false;
     keeper->covered_sequence = sequence;
+    keeper->appended_at_checkpoint = keeper->appended_at_begin;
     metric_add(&keeper->metrics.checkpoints_total, 1);
     metric_set(&keeper->metrics.checkpoint_sequence, sequence);
     set_snapshot_state(keeper, STORE_SNAPSHOT_NONE);
@@ -92,7 +93,7 @@ static void begin_checkpoint(struct keeper *keeper, int64_t now_us) {
     struct fault fault;
     /* The bytes after this count for the next one; those that the snapshot already has count
      * twice, which only brings the next one forward. */
-    keeper->appended_at_checkpoint = appended_bytes(keeper);
+    keeper->appended_at_begin = appended_bytes(keeper);
     if (checkpoint_write_begin(&keeper->checkpoint, &keeper->store->snapshot, &fault) ==
         CHECKPOINT_GIVEN_UP) {
         give_up(keeper, now_us, &fault);
@@ -149,13 +150,22 @@ static bool remove_segment(struct keeper *keeper, uint64_t number) {
     return true;
 }
 
+/** True where old segments should go: the next one is wanted and can be made of one; there is more
+ *  journal than between two checkpoints comes together anyway; or room is short. */
+static bool is_removal_due(const struct keeper *keeper) {
+    uint64_t bytes = segment_list_bytes(keeper->segments);
+    bool next_wanted = !segment_supply_is_ready(keeper->supply) &&
+                       keeper->supply->filling == NULL && keeper->supply->spare_count == 0;
+    return (next_wanted && bytes > keeper->limits.keep_bytes) ||
+           bytes > keeper->limits.keep_bytes + keeper->limits.checkpoint_bytes ||
+           nears_limit(keeper) || segment_supply_state(keeper->supply) == SEGMENT_SUPPLY_FULL;
+}
+
 /** Removes one segment that nobody needs; true where there may be more. Oldest first only, and
  *  never one that the checkpoint does not cover. */
 static bool step_removal(struct keeper *keeper) {
     struct segment_entry oldest;
-    bool short_of_room = segment_supply_state(keeper->supply) == SEGMENT_SUPPLY_FULL;
-    if (keeper->writing || (!short_of_room && !nears_limit(keeper) &&
-                            segment_list_bytes(keeper->segments) <= keeper->limits.keep_bytes)) {
+    if (keeper->writing || !is_removal_due(keeper)) {
         return false;
     }
     if (!segment_list_oldest_is_before(keeper->segments, keeper->covered_sequence, &oldest)) {
@@ -173,9 +183,10 @@ static bool may_supply(const struct keeper *keeper) {
 }
 
 bool keeper_step(struct keeper *keeper, int64_t now_us) {
-    bool more = may_supply(keeper) && segment_supply_step(keeper->supply, now_us);
+    /* Removal first: what it hands in is the cheapest next segment. */
+    bool more = step_removal(keeper);
+    more = (may_supply(keeper) && segment_supply_step(keeper->supply, now_us)) || more;
     more = step_checkpoint(keeper, now_us) || more;
-    more = step_removal(keeper) || more;
     metric_set(&keeper->metrics.segments, segment_list_count(keeper->segments));
     metric_set(&keeper->metrics.bytes, segment_list_bytes(keeper->segments));
     return more;

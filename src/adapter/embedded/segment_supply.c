@@ -4,8 +4,9 @@
 
 #include <stdlib.h>
 
-#define FILL_SLICE_BYTES ((size_t)4 << 20)
+#define FILL_SLICE_BYTES ((size_t)1 << 20)
 #define RETRY_US 1000000
+#define IDLE_SLICE_US 5000
 
 static const char filling_name[] = "journal.filling";
 
@@ -19,6 +20,7 @@ bool segment_supply_init(struct segment_supply *supply, struct disk *disk, struc
         .segment_bytes = limits->segment_bytes,
         .segment_bytes_min = limits->segment_bytes_min,
         .next_number = next_number,
+        .used_thousandths = 1000,
         .zeroes_bytes = (size_t)bytes_min_u64(FILL_SLICE_BYTES, limits->segment_bytes),
     };
     supply->zeroes = aligned_alloc(JOURNAL_BLOCK_BYTES, supply->zeroes_bytes);
@@ -143,7 +145,7 @@ static enum disk_status begin_filling(struct segment_supply *supply, struct faul
     (void)disk->ops->remove(disk, filling_name, &ignored);
     supply->filling_bytes = supply->segment_bytes;
     supply->filled_bytes = 0;
-    return disk->ops->open(disk, filling_name, DISK_CREATE, &supply->filling, fault);
+    return disk->ops->open(disk, filling_name, DISK_CREATE_BLOCKS, &supply->filling, fault);
 }
 
 /** The disk is full in the middle: what is filled becomes a smaller segment, if it is large
@@ -191,6 +193,14 @@ static enum disk_status finish_filling(struct segment_supply *supply, struct fau
     return hand_over(supply, filling_name, supply->filling_bytes, fault);
 }
 
+/** True where the next slice of zero bytes is due: the file is to be ready when nine tenths of the
+ *  present segment are used, and a slow writer should not make it wait for ever. */
+static bool is_slice_due(const struct segment_supply *supply, int64_t now_us) {
+    uint64_t used = atomic_load_explicit(&supply->used_thousandths, memory_order_relaxed);
+    return supply->filled_bytes * 900 <= supply->filling_bytes * (used + 25) ||
+           now_us >= supply->idle_slice_at_us;
+}
+
 static enum disk_status work(struct segment_supply *supply, struct fault *fault) {
     if (supply->filling == NULL) {
         return supply->spare_count > 0 ? reuse_spare(supply, fault) : begin_filling(supply, fault);
@@ -214,6 +224,10 @@ bool segment_supply_step(struct segment_supply *supply, int64_t now_us) {
         now_us < supply->retry_at_us) {
         return false;
     }
+    if (supply->filling != NULL && !is_slice_due(supply, now_us)) {
+        return false;
+    }
+    supply->idle_slice_at_us = now_us + IDLE_SLICE_US;
     struct fault fault;
     enum disk_status status = work(supply, &fault);
     if (status != DISK_OK) {

@@ -142,6 +142,23 @@ static void test_reserved_pages_are_zero_and_aligned(void **state) {
     pages_release(NULL, size);
 }
 
+static void test_cleared_pages_are_zero_again(void **state) {
+    (void)state;
+    size_t size = ((size_t)4 << 20) + 4096;
+    unsigned char *memory = pages_reserve(size);
+    assert_non_null(memory);
+    pages_populate(memory, size);
+    for (int round = 0; round < 2; round++) {
+        for (size_t at = 0; at < size; at += 1021) {
+            assert_int_equal(memory[at], 0);
+            memory[at] = 7;
+        }
+        pages_clear(memory, size);
+    }
+    assert_int_equal(memory[0], 0);
+    pages_release(memory, size);
+}
+
 static void test_pages_that_cannot_be_had_are_refused(void **state) {
     (void)state;
     assert_null(pages_reserve((size_t)1 << 60));
@@ -159,6 +176,7 @@ int main(void) {
         cmocka_unit_test(test_the_same_seed_gives_the_same_run),
         cmocka_unit_test(test_chances_come_about_as_often_as_asked),
         cmocka_unit_test(test_reserved_pages_are_zero_and_aligned),
+        cmocka_unit_test(test_cleared_pages_are_zero_again),
         cmocka_unit_test(test_pages_that_cannot_be_had_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -97,6 +97,30 @@ static void test_a_small_lead_is_given_back_whole_and_no_more(void **state) {
     assert_true(service_clock_lead_us(&service) < SECOND_US / 100);
 }
 
+static void test_a_wall_clock_that_jumps_forward_is_followed_at_once(void **state) {
+    (void)state;
+    struct service_clock service;
+    service_clock_init(&service, 0);
+    /* As if the wall clock had been set an hour forward since. */
+    atomic_fetch_sub(&service.plans[service.plan % 2].base_us, 3600 * SECOND_US);
+    assert_true(clock_now_us(&service.clock) < clock_wall_us() - 3599 * SECOND_US);
+    service_clock_adjust(&service);
+    int64_t difference_us = clock_now_us(&service.clock) - clock_wall_us();
+    assert_true(difference_us > -SECOND_US / 10 && difference_us < SECOND_US / 10);
+    assert_int_equal(service_clock_lead_us(&service), 0);
+}
+
+static void test_a_wall_clock_that_jumps_back_is_not_followed(void **state) {
+    (void)state;
+    struct service_clock service;
+    service_clock_init(&service, 0);
+    atomic_fetch_add(&service.plans[service.plan % 2].base_us, 3600 * SECOND_US);
+    int64_t before_us = clock_now_us(&service.clock);
+    service_clock_adjust(&service);
+    assert_true(clock_now_us(&service.clock) >= before_us);
+    assert_true(service_clock_lead_us(&service) > 3599 * SECOND_US);
+}
+
 /** One thread adjusts while others read: none of them sees time go back, also not against a time
  *  that another one saw before. */
 struct shared {
@@ -148,6 +172,8 @@ int main(void) {
         cmocka_unit_test(test_it_never_goes_back_while_a_lead_is_given_back),
         cmocka_unit_test(test_a_lead_is_given_back_at_one_part_in_a_thousand),
         cmocka_unit_test(test_a_small_lead_is_given_back_whole_and_no_more),
+        cmocka_unit_test(test_a_wall_clock_that_jumps_forward_is_followed_at_once),
+        cmocka_unit_test(test_a_wall_clock_that_jumps_back_is_not_followed),
         cmocka_unit_test(test_no_thread_sees_time_go_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

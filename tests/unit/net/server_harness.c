@@ -55,8 +55,8 @@ static void respond(struct http_exchange *exchange, unsigned status, struct slic
 
 static size_t handle_head(struct http_handler *handler, struct http_exchange *exchange,
                           const struct http_head *head) {
-    static const char *const known[] = {"/hello", "/size",   "/aligned", "/echo",
-                                        "/later", "/stream", "/none",    "/same"};
+    static const char *const known[] = {"/hello", "/size",   "/aligned", "/echo", "/later",
+                                        "/batch", "/stream", "/none",    "/same"};
     struct harness *harness = harness_of(handler);
     harness->heads++;
     assert_null(exchange->user);
@@ -116,6 +116,9 @@ static void handle_request(struct http_handler *handler, struct http_exchange *e
         respond(exchange, 304, SLICE_LITERAL("dropped"));
     } else if (path_is(head, "/later")) {
         keep_waiting(harness, exchange);
+    } else if (path_is(head, "/batch")) {
+        assert_true(harness->batch_count < WAITING_MAX);
+        harness->batch[harness->batch_count++] = http_exchange_handle(exchange);
     } else if (path_is(head, "/stream")) {
         struct http_answer answer = {.status = 200,
                                      .content_type = SLICE_LITERAL("text/event-stream")};
@@ -168,6 +171,20 @@ static const struct http_handler_ops handler_ops = {
     .gone = handle_gone,
 };
 
+/** Answers what was collected, as a service does that works in batches. */
+static bool answer_batch(struct loop_hook *hook) {
+    struct harness *harness = CONTAINER_OF(hook, struct harness, batch_hook);
+    size_t count = harness->batch_count;
+    harness->batches += count > 0 ? 1 : 0;
+    for (size_t i = 0; i < count; i++) {
+        struct http_exchange *exchange = http_server_exchange(harness->server, harness->batch[i]);
+        assert_non_null(exchange);
+        respond(exchange, 200, SLICE_LITERAL("batched"));
+    }
+    harness->batch_count = 0;
+    return false;
+}
+
 /* The harness */
 
 static int64_t manual_now(const struct clock *clock) {
@@ -203,6 +220,8 @@ int harness_set_up(void **state) {
     struct loop_setup setup = {&harness->mailbox, drain, NULL, &harness->clock.clock};
     assert_true(mailbox_init(&harness->mailbox, 4));
     assert_true(loop_init(&harness->loop, &setup, &fault));
+    harness->batch_hook.run = answer_batch;
+    loop_add_hook(&harness->loop, LOOP_STAGE_BATCH, &harness->batch_hook);
     start(harness);
     *state = harness;
     return 0;

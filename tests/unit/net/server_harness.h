@@ -9,6 +9,7 @@
  *      /echo         POST: 200, the body
  *      /small        POST: as /echo, at most 16 bytes
  *      /later        any: remembered, answered by harness_answer
+ *      /batch        any: answered "batched" by a hook of the loop, with all that came with it
  *      /stream       GET: begins a stream that the test writes
  *      /none /same   204, 304
  *      /gone-head    200 at once when the head is there, whatever body is announced
@@ -34,12 +35,16 @@ struct harness {
     struct http_server *server;
     struct http_handle waiting[WAITING_MAX]; /* of /later and /stream, oldest first */
     size_t waiting_count;
+    struct loop_hook batch_hook;
+    struct http_handle batch[WAITING_MAX]; /* of /batch */
+    size_t batch_count;
     /* What the handler saw. */
     unsigned heads;
     unsigned requests;
     unsigned errors;
     unsigned gone;
     unsigned room_calls;
+    unsigned batches;   /* the hook found something to do */
     unsigned shortages; /* http_respond_begin had no buffer */
     uintptr_t body_address;
     bool pattern_on_room; /* `room` writes pattern until there is none */

@@ -76,9 +76,9 @@ static void test_bodies_of_every_size_arrive_whole_with_the_next_request_behind(
     }
     client_close(&client);
     assert_int_equal(buffer_pool_taken(&harness->server->input_pool), 0);
-    assert_int_equal(buffer_pool_taken(&harness->server->output_pool), 0);
-    assert_int_equal(buffer_pool_taken(&harness->server->medium_pool), 0);
-    assert_int_equal(buffer_pool_taken(&harness->server->large_pool), 0);
+    assert_int_equal(buffer_pool_taken(&harness->server->pools.small), 0);
+    assert_int_equal(buffer_pool_taken(&harness->server->pools.medium), 0);
+    assert_int_equal(buffer_pool_taken(&harness->server->pools.large), 0);
 }
 
 static void test_bodies_in_random_pieces_behind_other_requests(void **state) {
@@ -165,11 +165,11 @@ static void test_a_large_body_is_kept_until_its_answer_comes(void **state) {
     append_fixed(&text, "/later", 100000);
     send_request(&client, &text);
     harness_run(harness);
-    assert_int_equal(buffer_pool_taken(&harness->server->large_pool), 1);
+    assert_int_equal(buffer_pool_taken(&harness->server->pools.large), 1);
     assert_memory_equal((const char *)harness->body_address, pattern, 100000);
     assert_true(harness_answer(harness, "done"));
     client_expect(&client, 200, "done");
-    assert_int_equal(buffer_pool_taken(&harness->server->large_pool), 0);
+    assert_int_equal(buffer_pool_taken(&harness->server->pools.large), 0);
     client_close(&client);
 }
 
@@ -345,6 +345,23 @@ static void test_a_body_cut_short_never_reaches_the_handler(void **state) {
     assert_int_equal(harness->requests, 0);
 }
 
+static void test_answers_before_a_body_that_is_cut_short_still_leave(void **state) {
+    static const char *const requests[] = {
+        GET("/hello") POST("/echo", "Content-Length: 10\r\n") "abc",
+        GET("/hello") POST("/nowhere", "Content-Length: 10\r\n") "abc"};
+    for (size_t i = 0; i < ARRAY_COUNT(requests); i++) {
+        struct client client = client_pair(*state, SOCK_STREAM);
+        assert_true(send(client.fd, requests[i], strlen(requests[i]), 0) > 0);
+        assert_int_equal(shutdown(client.fd, SHUT_WR), 0); /* the server sees both at once */
+        client_expect(&client, 200, "hello");
+        if (i == 1) {
+            client_expect(&client, 404, NULL);
+        }
+        client_expect_end(&client);
+        client_close(&client);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         SERVER_TEST(test_bodies_of_every_size_arrive_whole_with_the_next_request_behind),
@@ -362,6 +379,7 @@ int main(void) {
         SERVER_TEST(test_100_continue_is_not_sent_when_it_is_pointless),
         SERVER_TEST(test_without_a_free_buffer_a_body_is_503_with_retry_after),
         SERVER_TEST(test_a_body_cut_short_never_reaches_the_handler),
+        SERVER_TEST(test_answers_before_a_body_that_is_cut_short_still_leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

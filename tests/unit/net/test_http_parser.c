@@ -302,6 +302,21 @@ static void test_slices_follow_a_buffer_that_moves(void **state) {
     assert_ptr_equal(head.target.data, buffer + 4);
 }
 
+static void test_a_buffer_may_move_before_the_request_line_is_whole(void **state) {
+    (void)state;
+    static const char text[] = "GET / HTTP/1.0\r\n\r\n";
+    struct http_parser parser;
+    struct http_head head;
+    const struct http_limits limits = {8192, 2048};
+    char moved[sizeof(text)];
+    http_parser_init(&parser, &limits);
+    assert_int_equal(http_parser_run(&parser, &head, text, 3), HTTP_PARSE_MORE);
+    http_head_rebase(&head, 0);
+    memcpy(moved, text, sizeof(text));
+    assert_int_equal(http_parser_run(&parser, &head, moved, sizeof(text) - 1), HTTP_PARSE_DONE);
+    assert_ptr_equal(head.path.data, moved + 4);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_request_is_split_into_its_parts),
@@ -325,6 +340,7 @@ int main(void) {
         cmocka_unit_test(test_fields_that_are_single_are_refused_twice),
         cmocka_unit_test(test_the_head_ends_where_the_body_begins),
         cmocka_unit_test(test_slices_follow_a_buffer_that_moves),
+        cmocka_unit_test(test_a_buffer_may_move_before_the_request_line_is_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,6 +62,33 @@ static void test_pipelined_answers_leave_in_order_with_one_send(void **state) {
     client_close(&client);
 }
 
+static void test_a_pipeline_that_is_answered_in_batches_leaves_with_one_send_too(void **state) {
+    struct harness *harness = *state;
+    struct client pipelining = client_pair(harness, SOCK_SEQPACKET);
+    struct client other = client_pair(harness, SOCK_SEQPACKET);
+    char record[4096];
+    static const char text[] = GET("/batch") GET("/batch") GET("/hello") GET("/batch");
+    assert_int_equal(send(pipelining.fd, text, sizeof(text) - 1, 0), sizeof(text) - 1);
+    assert_int_equal(send(other.fd, text, sizeof(text) - 1, 0), sizeof(text) - 1);
+    (void)loop_step(&harness->loop, 0);
+    assert_int_equal(harness->batches, 3); /* each of two requests, as there are two clients */
+    assert_int_equal(harness->requests, 8);
+    const struct client *clients[] = {&pipelining, &other};
+    for (size_t i = 0; i < ARRAY_COUNT(clients); i++) {
+        ssize_t size = recv(clients[i]->fd, record, sizeof(record) - 1, 0);
+        assert_true(size > 0);
+        record[size] = 0;
+        const char *at = record;
+        for (int j = 0; j < 4; j++) {
+            at = strstr(at, j == 2 ? "hello" : "batched");
+            assert_non_null(at);
+            at++;
+        }
+    }
+    client_close(&pipelining);
+    client_close(&other);
+}
+
 static void test_pipelined_requests_wait_for_an_answer_that_comes_later(void **state) {
     struct harness *harness = *state;
     struct client client = client_connect(harness);
@@ -291,6 +318,47 @@ static void test_an_answer_larger_than_any_buffer_is_told_to_the_handler(void **
     client_close(&client);
 }
 
+static void test_the_fields_of_an_answer_are_sent_in_their_order(void **state) {
+    struct harness *harness = *state;
+    struct client client = client_connect(harness);
+    client_say(&client, GET("/later"));
+    const struct http_field fields[] = {{SLICE_LITERAL("ETag"), SLICE_LITERAL("\"7\"")},
+                                        {SLICE_LITERAL("Location"), SLICE_LITERAL("/v1/x")}};
+    struct http_answer answer = {.status = 201, .fields = fields, .field_count = 2};
+    assert_true(http_respond(harness_exchange(harness), &answer, SLICE_LITERAL("ok")));
+    struct answer received = client_receive(&client, false);
+    assert_string_equal(received.head, "HTTP/1.1 201 Created\r\n"
+                                       "ETag: \"7\"\r\n"
+                                       "Location: /v1/x\r\n"
+                                       "Content-Length: 2");
+    client_close(&client);
+}
+
+static void test_without_an_error_function_errors_are_plain_text(void **state) {
+    struct harness *harness = *state;
+    struct http_handler_ops ops = *harness->handler.ops;
+    ops.error = NULL;
+    harness->handler.ops = &ops;
+    struct client client = client_connect(harness);
+    client_say(&client, "x\n");
+    client_expect(&client, 400, "a line feed without a carriage return");
+    client_expect_end(&client);
+    client_close(&client);
+}
+
+static void test_metrics_are_registered_under_the_servers_name(void **state) {
+    struct harness *harness = *state;
+    struct metrics *metrics = metrics_create();
+    static char page[65536];
+    struct text text = text_over(page, sizeof(page) - 1);
+    http_server_register_metrics(harness->server, metrics, NULL);
+    assert_true(metrics_render(metrics, &text));
+    page[text.size] = 0;
+    assert_non_null(strstr(page, "orderd_http_requests_total 0\n"));
+    assert_non_null(strstr(page, "orderd_http_broken_total 0\n"));
+    metrics_destroy(metrics);
+}
+
 static void test_metrics_count_what_happened(void **state) {
     struct harness *harness = *state;
     struct http_metrics *metrics = &harness->server->metrics;
@@ -317,6 +385,7 @@ int main(void) {
         SERVER_TEST(test_a_connection_serves_one_request_after_the_other),
         SERVER_TEST(test_a_request_may_come_byte_by_byte),
         SERVER_TEST(test_pipelined_answers_leave_in_order_with_one_send),
+        SERVER_TEST(test_a_pipeline_that_is_answered_in_batches_leaves_with_one_send_too),
         SERVER_TEST(test_pipelined_requests_wait_for_an_answer_that_comes_later),
         SERVER_TEST(test_a_long_pipeline_is_answered_whole_and_in_order),
         SERVER_TEST(test_head_has_the_headers_of_get_and_no_body),
@@ -332,6 +401,9 @@ int main(void) {
         SERVER_TEST(test_the_length_is_right_for_every_size_with_room_for_more),
         SERVER_TEST(test_the_room_for_an_aligned_answer_is_aligned_behind_others_too),
         SERVER_TEST(test_an_answer_larger_than_any_buffer_is_told_to_the_handler),
+        SERVER_TEST(test_the_fields_of_an_answer_are_sent_in_their_order),
+        SERVER_TEST(test_without_an_error_function_errors_are_plain_text),
+        SERVER_TEST(test_metrics_are_registered_under_the_servers_name),
         SERVER_TEST(test_metrics_count_what_happened),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,6 +52,27 @@ static void test_a_stream_comes_in_chunks_and_the_connection_goes_on_after_it(vo
     client_close(&client);
 }
 
+static void test_a_stream_may_begin_later(void **state) {
+    struct harness *harness = *state;
+    struct client client = client_connect(harness);
+    client_say(&client, GET("/later") GET("/hello"));
+    struct http_answer answer = {.status = 200};
+    struct http_exchange *exchange = harness_exchange(harness);
+    assert_true(http_stream_begin(exchange, &answer));
+    assert_true(http_stream_write(exchange, SLICE_LITERAL("abc")));
+    http_stream_end(exchange);
+    assert_false(http_stream_write(exchange, SLICE_LITERAL("abc")));
+    assert_int_equal(http_stream_room(exchange), 0);
+    http_stream_end(exchange); /* it is over: nothing happens */
+    assert_int_equal(client_receive(&client, true).status, 200);
+    assert_true(client_receive_bytes(&client, 13));
+    assert_memory_equal(client.bytes, "3\r\nabc\r\n0\r\n\r\n", 13);
+    memmove(client.bytes, client.bytes + 13, client.size - 13);
+    client.size -= 13;
+    client_expect(&client, 200, "hello");
+    client_close(&client);
+}
+
 static void test_what_is_written_in_one_iteration_leaves_with_one_send(void **state) {
     struct harness *harness = *state;
     struct client client = client_pair(harness, SOCK_SEQPACKET);
@@ -106,8 +127,8 @@ static void test_a_writer_is_told_when_there_is_no_room_and_when_there_is_again(
         written += taken ? sizeof(piece) : 0;
         refused = taken ? 0 : refused + 1;
         harness_run(harness);
-        assert_true(http_output_pending(http_connection_of(harness_exchange(harness))) <=
-                    HTTP_OUTPUT_BYTES);
+        assert_true(output_pending(&http_connection_of(harness_exchange(harness))->output) <=
+                    BUFFER_SMALL_BYTES);
     }
     unsigned calls = harness->room_calls;
     assert_true(http_stream_room(harness_exchange(harness)) < sizeof(piece));
@@ -131,7 +152,7 @@ static void test_a_writer_that_follows_its_reader_delivers_everything(void **sta
     }
     size_t payload = 0;
     while (harness->pattern_left > 0 || client.size > 0 ||
-           http_output_pending(http_connection_of(harness_exchange(harness))) > 0) {
+           output_pending(&http_connection_of(harness_exchange(harness))->output) > 0) {
         if (client.size == 0 && !client_receive_bytes(&client, 1)) {
             break;
         }
@@ -155,7 +176,7 @@ static void test_a_writer_that_follows_its_reader_delivers_everything(void **sta
 static void test_the_largest_write_that_there_is_room_for_and_the_end_still_fit(void **state) {
     struct harness *harness = *state;
     struct client client = client_pair(harness, SOCK_STREAM);
-    static char piece[HTTP_OUTPUT_BYTES];
+    static char piece[BUFFER_SMALL_BYTES];
     (void)begin_stream(&client);
     size_t room = http_stream_room(harness_exchange(harness));
     memset(piece, 'x', sizeof(piece));
@@ -242,6 +263,7 @@ static void test_a_stream_that_is_read_slowly_goes_on(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         SERVER_TEST(test_a_stream_comes_in_chunks_and_the_connection_goes_on_after_it),
+        SERVER_TEST(test_a_stream_may_begin_later),
         SERVER_TEST(test_what_is_written_in_one_iteration_leaves_with_one_send),
         SERVER_TEST(test_http_1_0_gets_a_stream_that_ends_with_the_connection),
         SERVER_TEST(test_head_of_a_stream_is_only_its_head),

@@ -61,6 +61,7 @@ static bool listen_on(struct fixture *fixture, const char *address, struct fault
                                    .address = address,
                                    .backlog = 128,
                                    .receive_buffer_bytes = 65536,
+                                   .lost_after_ms = 12345,
                                    .accepted = take};
     return listener_open(&fixture->listener, &setup, fault);
 }
@@ -121,7 +122,7 @@ static void test_both_address_families_are_listened_on(void **state) {
 }
 
 static void
-test_accepted_sockets_do_not_block_nor_delay_and_have_the_buffer_asked_for(void **state) {
+test_accepted_sockets_do_not_block_nor_delay_and_inherit_what_was_asked_for(void **state) {
     struct fixture *fixture = *state;
     struct fault fault;
     int value = 0;
@@ -139,6 +140,8 @@ test_accepted_sockets_do_not_block_nor_delay_and_have_the_buffer_asked_for(void 
     assert_int_not_equal(value, 0);
     assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &value, &size), 0);
     assert_int_equal(value, 2 * 65536); /* the kernel doubles it for its own needs */
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &value, &size), 0);
+    assert_int_equal(value, 12345);
     (void)close(client);
 }
 
@@ -201,16 +204,24 @@ static void test_two_listeners_share_an_address(void **state) {
     listener_close(&second);
 }
 
+static void test_an_address_of_somebody_else_is_a_fault_with_the_reason(void **state) {
+    struct fixture *fixture = *state;
+    struct fault fault;
+    assert_false(listen_on(fixture, "192.0.2.1:0", &fault)); /* for documentation: nobody's */
+    assert_non_null(strstr(fault.text, "192.0.2.1:0: cannot listen: "));
+}
+
 #define LISTENER_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         LISTENER_TEST(test_only_ip_literals_with_a_port_are_addresses),
         LISTENER_TEST(test_both_address_families_are_listened_on),
-        LISTENER_TEST(test_accepted_sockets_do_not_block_nor_delay_and_have_the_buffer_asked_for),
+        LISTENER_TEST(test_accepted_sockets_do_not_block_nor_delay_and_inherit_what_was_asked_for),
         LISTENER_TEST(test_closing_takes_those_in_the_queue_and_refuses_later_ones),
         LISTENER_TEST(test_out_of_descriptors_it_pauses_and_then_goes_on),
         LISTENER_TEST(test_two_listeners_share_an_address),
+        LISTENER_TEST(test_an_address_of_somebody_else_is_a_fault_with_the_reason),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -183,6 +183,7 @@ static void test_escapes_that_are_none_are_malformed(void **state) {
         "\\ud800\\n",
         "\\ud800\\u0041",
         "\\ud800\\ud800",
+        "\\udc00\\udc00",
         "\\udfff\\ud800",
         "\\ud83d\\u",
         "\\ud83d\\ude0",
@@ -293,6 +294,39 @@ static void test_as_many_keys_as_fit_a_document_are_told_apart(void **state) {
     free(document);
 }
 
+/** FNV-1a, as the reader hashes keys, so that keys can be chosen that meet in its set. */
+static uint64_t hash_like_the_reader(const char *key) {
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (; *key != 0; key++) {
+        hash = (hash ^ (unsigned char)*key) * UINT64_C(0x100000001b3);
+    }
+    return hash;
+}
+
+static void test_keys_that_are_made_to_collide_cost_no_time(void **state) {
+    char *document = malloc(JSON_DOCUMENT_BYTES_MAX);
+    assert_non_null(document);
+    struct text text = text_over(document, JSON_DOCUMENT_BYTES_MAX);
+    size_t members;
+    text_append_char(&text, '{');
+    for (unsigned i = 0, count = 0; count < 200; i++) {
+        char key[8];
+        (void)snprintf(key, sizeof(key), "%x", i);
+        uint64_t hash = hash_like_the_reader(key);
+        if (((hash ^ hash >> 32) & (JSON_KEY_SLOTS - 1)) == 77) {
+            text_append_format(&text, "%s\"%s\":0", count == 0 ? "" : ",", key);
+            count++;
+        }
+    }
+    text_append_char(&text, '}');
+    while (text.size < text.capacity) {
+        text_append_char(&text, ' '); /* the whole set is in use */
+    }
+    assert_int_equal(read_document(*state, text_slice(&text), &members), JSON_STATUS_MALFORMED);
+    assert_in_range(members, 50, 128); /* so many are fine, and no document has them by chance */
+    free(document);
+}
+
 static void test_keys_of_an_earlier_document_are_forgotten(void **state) {
     for (int i = 0; i < 3; i++) {
         assert_good(*state, "{\"a\":1,\"b\":2}");
@@ -386,6 +420,7 @@ int main(void) {
         reader_test(test_nesting_of_32_is_read_and_of_33_is_malformed),
         reader_test(test_a_document_of_16_kib_is_read_and_a_longer_one_is_malformed),
         reader_test(test_as_many_keys_as_fit_a_document_are_told_apart),
+        reader_test(test_keys_that_are_made_to_collide_cost_no_time),
         reader_test(test_keys_of_an_earlier_document_are_forgotten),
         reader_test(test_strings_are_decoded_into_what_fits),
         reader_test(test_damaged_documents_are_judged_as_jansson_judges_them),

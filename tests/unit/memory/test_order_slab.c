@@ -1,0 +1,88 @@
+#include "base/random.h"
+#include "memory/order_slab.h"
+#include "sample.h"
+#include "unit.h"
+
+#include <stdlib.h>
+
+static void test_every_entry_is_given_once(void **state) {
+    (void)state;
+    enum { CAPACITY = 1000 };
+    struct order_slab slab;
+    bool taken[CAPACITY] = {false};
+    assert_true(order_slab_init(&slab, CAPACITY));
+    for (uint32_t i = 0; i < CAPACITY; i++) {
+        assert_int_equal(order_slab_free_count(&slab), CAPACITY - i);
+        uint32_t entry = order_slab_take(&slab);
+        assert_true(entry < CAPACITY && !taken[entry]);
+        taken[entry] = true;
+    }
+    assert_int_equal(order_slab_take(&slab), ORDER_SLAB_NONE);
+    assert_int_equal(order_slab_take(&slab), ORDER_SLAB_NONE);
+    assert_int_equal(order_slab_free_count(&slab), 0);
+    order_slab_deinit(&slab);
+}
+
+static void test_entries_that_come_back_are_given_again_and_none_is_lost(void **state) {
+    (void)state;
+    enum { CAPACITY = 500 };
+    struct order_slab slab;
+    struct random_source random = {17};
+    uint32_t held[CAPACITY];
+    size_t count = 0;
+    bool taken[CAPACITY] = {false};
+    assert_true(order_slab_init(&slab, CAPACITY));
+    for (int i = 0; i < 200000; i++) {
+        /* Tides, so that the list of free entries is long and empty in turn. */
+        bool rising = i / 2000 % 2 == 0;
+        if (random_chance(&random, rising ? 3 : 1, 4)) {
+            uint32_t entry = order_slab_take(&slab);
+            assert_int_equal(entry == ORDER_SLAB_NONE, count == CAPACITY);
+            if (entry != ORDER_SLAB_NONE) {
+                assert_true(entry < CAPACITY && !taken[entry]);
+                taken[entry] = true;
+                held[count++] = entry;
+            }
+        } else if (count > 0) {
+            size_t at = random_below(&random, count);
+            taken[held[at]] = false;
+            order_slab_give_back(&slab, held[at]);
+            held[at] = held[--count];
+        }
+        assert_int_equal(order_slab_free_count(&slab), CAPACITY - count);
+    }
+    order_slab_deinit(&slab);
+}
+
+static void test_an_entry_keeps_all_but_id_version_status_and_crc(void **state) {
+    (void)state;
+    struct random_source random = {18};
+    struct order_cold *cold = calloc(1, sizeof(*cold));
+    assert_non_null(cold);
+    for (int i = 0; i < 1000; i++) {
+        struct order_record record;
+        struct order_record loaded;
+        for (size_t at = 0; at < sizeof(record); at += 8) {
+            bytes_store_u64((char *)&record + at, random_u64(&random));
+        }
+        record.format = ORDER_RECORD_FORMAT;
+        memset(&loaded, 0, sizeof(loaded));
+        order_cold_store(cold, &record);
+        order_cold_load(cold, &loaded);
+        loaded.order_id = record.order_id;
+        loaded.version = record.version;
+        loaded.status = record.status;
+        loaded.crc = record.crc;
+        assert_memory_equal(&loaded, &record, sizeof(record));
+    }
+    free(cold);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_entry_is_given_once),
+        cmocka_unit_test(test_entries_that_come_back_are_given_again_and_none_is_lost),
+        cmocka_unit_test(test_an_entry_keeps_all_but_id_version_status_and_crc),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
