@@ -88,8 +88,7 @@ static void judge(struct mariadb_lane *lane, struct mariadb_group *group,
     for (group->stop = group->at; group->stop < group->end; group->stop++) {
         struct mariadb_entry *entry = &lane->entries[group->stop];
         struct order_record next;
-        enum order_verdict verdict =
-            order_change_judge(&current, change_of(entry), now_us, &next);
+        enum order_verdict verdict = order_change_judge(&current, change_of(entry), now_us, &next);
         entry->judged = (uint8_t)result_from_verdict(verdict);
         if (verdict == ORDER_VERDICT_CHANGED) {
             if (group->state == MARIADB_GROUP_WRITTEN) {
@@ -272,8 +271,7 @@ static enum mariadb_status attempt(struct mariadb_lane *lane, struct mariadb_gro
     int64_t deadline_us = 0;
     size_t written;
     for (size_t i = 0; i < count; i++) {
-        deadline_us =
-            groups[i]->deadline_us > deadline_us ? groups[i]->deadline_us : deadline_us;
+        deadline_us = groups[i]->deadline_us > deadline_us ? groups[i]->deadline_us : deadline_us;
     }
     enum mariadb_status status = mariadb_lane_connect(lane, deadline_us);
     if (status == MARIADB_OK) {

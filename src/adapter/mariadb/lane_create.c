@@ -38,8 +38,8 @@ static size_t form_groups(struct mariadb_lane *lane, size_t count) {
     }
     qsort(lane->entries, count, sizeof(*lane->entries), compare_entries);
     for (size_t i = 0; i < count; i++) {
-        if (groups > 0 && order_reference_compare(lane->entries[i - 1].order,
-                                             lane->entries[i].order) == 0) {
+        if (groups > 0 &&
+            order_reference_compare(lane->entries[i - 1].order, lane->entries[i].order) == 0) {
             lane->groups[groups - 1].end++;
             continue;
         }
@@ -80,10 +80,9 @@ static struct mariadb_group *find_group(const struct mariadb_lane *lane,
 static void take_reference(struct mariadb_lane *lane, const struct slice *fields,
                            struct mariadb_group **groups, size_t count) {
     struct order_record reference;
-    struct mariadb_group *group =
-        order_columns_read_reference(fields, &reference)
-            ? find_group(lane, groups, count, &reference)
-            : NULL;
+    struct mariadb_group *group = order_columns_read_reference(fields, &reference)
+                                      ? find_group(lane, groups, count, &reference)
+                                      : NULL;
     if (group != NULL) {
         bool ours = leader_of(lane, group)->order_id == reference.order_id;
         group->order_id = reference.order_id;
@@ -299,8 +298,8 @@ static void settle_created(struct mariadb_lane *lane, const struct mariadb_group
     const struct order_record order = *leader_of(lane, group); /* whose owner has it from here on */
     for (uint32_t i = group->begin; i < group->end; i++) {
         const struct mariadb_entry *entry = &lane->entries[i];
-        enum order_result result = i == group->begin ? ORDER_RESULT_CREATED
-                                                     : mariadb_meet_existing(entry->order, &order);
+        enum order_result result =
+            i == group->begin ? ORDER_RESULT_CREATED : mariadb_meet_existing(entry->order, &order);
         mariadb_lane_settle(lane, entry->item, result);
     }
 }

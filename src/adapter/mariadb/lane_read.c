@@ -34,11 +34,7 @@ static bool select_built(struct mariadb_lane *lane, int64_t deadline_us,
         if (status == MARIADB_OK) {
             return true;
         }
-        if (status != MARIADB_LOST) {
-            log_write_limited(lane->shared->log, &lane->limit, LOG_ERROR, "mysql",
-                              "shard %u (%s): %s", lane->shard->server->shard,
-                              lane->shard->server->name, lane->connection.fault.text);
-        }
+        mariadb_lane_note_failure(lane, status);
         if (status != MARIADB_LOST || !was_open || tries > 0) {
             return false;
         }
@@ -78,8 +74,8 @@ static void take_row(struct mariadb_lane *lane, struct mariadb_entry *entry,
         *entry->order = *row;
         entry->judged = broken ? ORDER_RESULT_BROKEN : ORDER_RESULT_FOUND;
     } else {
-        entry->judged = broken ? (uint8_t)ORDER_RESULT_UNAVAILABLE
-                               : (uint8_t)meet_row(lane, entry, row);
+        entry->judged =
+            broken ? (uint8_t)ORDER_RESULT_UNAVAILABLE : (uint8_t)meet_row(lane, entry, row);
     }
 }
 
@@ -103,8 +99,7 @@ static void settle_read(struct mariadb_lane *lane, size_t count) {
     size_t handed_on = 0;
     for (size_t i = 0; i < count; i++) {
         struct mariadb_entry *entry = &lane->entries[i];
-        bool archived =
-            entry->item.kind == MARIADB_RESOLVE && entry->judged == ORDER_RESULT_ABSENT;
+        bool archived = entry->item.kind == MARIADB_RESOLVE && entry->judged == ORDER_RESULT_ABSENT;
         if (archived) {
             lane->items[handed_on++] = entry->item;
         } else {
@@ -188,8 +183,7 @@ static void take_found(struct mariadb_lane *lane, const struct slice *fields, si
             high = middle;
         }
     }
-    for (; low < count &&
-           order_reference_compare(lane->entries[low].order, &reference) == 0;
+    for (; low < count && order_reference_compare(lane->entries[low].order, &reference) == 0;
          low++) {
         lane->entries[low].judged = result;
         if (result == ORDER_RESULT_FOUND) {

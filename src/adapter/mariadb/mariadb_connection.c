@@ -208,12 +208,14 @@ void mariadb_rows_free(struct mariadb_rows *rows) {
 
 /* --- Connecting. --- */
 
-static bool set_options(MYSQL *mysql, const struct mariadb_settings *settings) {
+static bool set_options(MYSQL *mysql, const struct mariadb_settings *settings,
+                        const struct mariadb_server *server) {
     unsigned connect_seconds = (unsigned)(settings->connect_timeout_ms + 999) / 1000;
     unsigned answer_seconds = (unsigned)(settings->read_timeout_ms + 999) / 1000;
     unsigned no_files = 0; /* the server must not be able to ask for files of this machine */
     my_bool reconnect = 0; /* a transaction must not go on on another connection */
-    enum mysql_protocol_type protocol = MYSQL_PROTOCOL_TCP;
+    enum mysql_protocol_type protocol =
+        server->port == 0 ? MYSQL_PROTOCOL_SOCKET : MYSQL_PROTOCOL_TCP;
     return mysql_options(mysql, MYSQL_OPT_CONNECT_TIMEOUT, &connect_seconds) == 0 &&
            mysql_options(mysql, MYSQL_OPT_READ_TIMEOUT, &answer_seconds) == 0 &&
            mysql_options(mysql, MYSQL_OPT_WRITE_TIMEOUT, &answer_seconds) == 0 &&
@@ -250,16 +252,17 @@ static enum mariadb_status connect_once(struct mariadb_connection *connection) {
     const struct mariadb_settings *settings = connection->parts.settings;
     const struct mariadb_server *server = connection->parts.server;
     connection->mysql = mysql_init(NULL);
-    if (connection->mysql == NULL || !set_options(connection->mysql, settings)) {
+    if (connection->mysql == NULL || !set_options(connection->mysql, settings, server)) {
         connection->error = 0;
         fault_set(&connection->fault, "no memory for a connection");
         return MARIADB_LOST;
     }
     /* FOUND_ROWS: an UPDATE tells how many rows it matched, also where it changed nothing. */
     const char *database = settings->database.text[0] != 0 ? settings->database.text : NULL;
-    if (mysql_real_connect(connection->mysql, server->host, settings->user.text,
-                           settings->password.text, database, server->port, NULL,
-                           CLIENT_FOUND_ROWS) == NULL) {
+    bool is_path = server->port == 0;
+    if (mysql_real_connect(connection->mysql, is_path ? NULL : server->host, settings->user.text,
+                           settings->password.text, database, server->port,
+                           is_path ? server->host : NULL, CLIENT_FOUND_ROWS) == NULL) {
         enum mariadb_status refusal = take_error(connection);
         if (connection->error == ER_BAD_DB_ERROR) {
             fault_set(&connection->fault, "there is no database %s: run `orderctl schema apply`",

@@ -36,6 +36,14 @@ void mariadb_lane_note_broken(struct mariadb_lane *lane, uint64_t order_id,
                       (unsigned long long)order_id, order_record_fault_name(fault));
 }
 
+void mariadb_lane_note_failure(struct mariadb_lane *lane, enum mariadb_status status) {
+    if (status != MARIADB_LOST) {
+        log_write_limited(lane->shared->log, &lane->limit, LOG_ERROR, "mysql", "shard %u (%s): %s",
+                          lane->shard->server->shard, lane->shard->server->name,
+                          lane->connection.fault.text);
+    }
+}
+
 enum order_result mariadb_meet_existing(struct order_record *draft,
                                         const struct order_record *known) {
     bool same = order_record_same_request(draft, known);
@@ -101,9 +109,7 @@ static bool may_try_again(struct mariadb_lane *lane, enum mariadb_status status,
     default:
         break;
     }
-    log_write_limited(lane->shared->log, &lane->limit, LOG_ERROR, "mysql", "shard %u (%s): %s",
-                      lane->shard->server->shard, lane->shard->server->name,
-                      lane->connection.fault.text);
+    mariadb_lane_note_failure(lane, status);
     return false;
 }
 
@@ -204,6 +210,7 @@ static void *run(void *context) {
         size_t count = mariadb_queue_take(queue, lane->items, lane->limits, IDLE_MS, &stopped);
         if (count > 0) {
             work(lane, count);
+            mariadb_queue_done(queue);
         } else if (!stopped) {
             idle(lane);
         }
@@ -264,17 +271,17 @@ bool mariadb_lane_start(struct mariadb_lane *lane, struct mariadb_shared *shared
     lane->random.state = (uint64_t)clock_monotonic_us() ^ (uint64_t)(uintptr_t)lane;
     set_limits(lane, shared->settings);
     sql_builder_init(&lane->sql, mariadb_statement_bytes_max(shared->settings));
-    mariadb_connection_init(&lane->connection, &(struct mariadb_connection_parts){
-                                                   .settings = shared->settings,
-                                                   .server = shard->server,
-                                                   .mode = kind == MARIADB_READ_LANE
-                                                               ? MARIADB_AUTOCOMMIT
-                                                               : MARIADB_TRANSACTIONS,
-                                                   .log = shared->log,
-                                                   .metrics = shared->metrics,
-                                                   .health = &shard->health,
-                                                   .vet = mariadb_vet,
-                                               });
+    mariadb_connection_init(
+        &lane->connection,
+        &(struct mariadb_connection_parts){
+            .settings = shared->settings,
+            .server = shard->server,
+            .mode = kind == MARIADB_READ_LANE ? MARIADB_AUTOCOMMIT : MARIADB_TRANSACTIONS,
+            .log = shared->log,
+            .metrics = shared->metrics,
+            .health = &shard->health,
+            .vet = mariadb_vet,
+        });
     int error = allocate(lane) ? pthread_create(&lane->thread, NULL, run, lane) : ENOMEM;
     if (error != 0) {
         release(lane);

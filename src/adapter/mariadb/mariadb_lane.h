@@ -85,9 +85,9 @@ struct mariadb_lane {
     struct mariadb_item *items;         /* owned, as everything below; `capacity` of each */
     struct mariadb_entry *entries;
     struct mariadb_group *groups;
-    struct mariadb_group **open; /* groups that are not done */
-    struct mariadb_group **some; /* scratch */
-    struct order_record *rows;   /* scratch */
+    struct mariadb_group **open;                                   /* groups that are not done */
+    struct mariadb_group **some;                                   /* scratch */
+    struct order_record *rows;                                     /* scratch */
     const struct order_record *references[MARIADB_REFERENCES_MAX]; /* scratch */
     struct random_source random;
     struct log_limit limit;
@@ -98,8 +98,8 @@ struct mariadb_lane {
 
 /** How one kind of work is done to some groups. */
 struct mariadb_pursuit {
-    /** One transaction. OK: some group got further, that is, it is done or has fewer items; else the
-     *  caller rolls back. Marks groups `in_doubt` where a COMMIT was not answered. */
+    /** One transaction. OK: some group got further, that is, it is done or has fewer items; else
+     * the caller rolls back. Marks groups `in_doubt` where a COMMIT was not answered. */
     enum mariadb_status (*attempt)(struct mariadb_lane *lane, struct mariadb_group **groups,
                                    size_t count);
     /** Settles what is left of a group with this result. */
@@ -118,6 +118,10 @@ void mariadb_lane_settle(struct mariadb_lane *lane, struct mariadb_item item,
 /** Logs a row that is no order, at most once a second, and counts it. */
 void mariadb_lane_note_broken(struct mariadb_lane *lane, uint64_t order_id,
                               enum order_record_fault fault);
+
+/** Logs why a statement did not work, at most once a second; a connection that is lost is noted
+ *  elsewhere. */
+void mariadb_lane_note_failure(struct mariadb_lane *lane, enum mariadb_status status);
 
 /** Connects where needed, and gives the next statements the time until `deadline_us`, at most that
  *  of one statement. */

@@ -122,9 +122,8 @@ static enum mariadb_status read_leases(struct mariadb_nodes *nodes, struct node_
     while (*count < ORDER_NODE_COUNT && mariadb_rows_next(&rows, fields)) {
         uint64_t node;
         uint64_t highest_tick;
-        if (fields[0].data != NULL && sql_parse_u64(fields[0], &node) &&
-            node < ORDER_NODE_COUNT && fields[2].data != NULL &&
-            sql_parse_u64(fields[2], &highest_tick)) {
+        if (fields[0].data != NULL && sql_parse_u64(fields[0], &node) && node < ORDER_NODE_COUNT &&
+            fields[2].data != NULL && sql_parse_u64(fields[2], &highest_tick)) {
             found[(*count)++] = (struct node_row){
                 .node = (uint32_t)node,
                 .expired = slice_equal(fields[1], SLICE_LITERAL("1")),

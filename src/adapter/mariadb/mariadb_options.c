@@ -1,7 +1,11 @@
 #include "adapter/mariadb/mariadb_options.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+/* What the address of a socket holds. */
+#define SOCKET_PATH_MAX 107
 
 const struct config_option mysql_option_table[] = {
 #define X(...) CONFIG_ENTRY_OF(struct mysql_options, __VA_ARGS__)
@@ -33,8 +37,16 @@ static bool read_port(struct slice text, uint16_t *port) {
     return value >= 1 && value <= UINT16_MAX;
 }
 
-/** Reads `host:port`; an IPv6 address stands in brackets. */
+/** Reads `host:port`, where an IPv6 address stands in brackets, or the path of a socket. */
 static bool read_server(struct slice text, struct mariadb_server *server) {
+    if (text.size > 0 && text.data[0] == '/') {
+        if (text.size > SOCKET_PATH_MAX) {
+            return false;
+        }
+        memcpy(server->host, text.data, text.size);
+        memcpy(server->name, text.data, text.size);
+        return true;
+    }
     const char *colon = memrchr(text.data, ':', text.size);
     if (colon == NULL) {
         return false;
@@ -67,8 +79,9 @@ static bool read_servers(const char *list, struct mariadb_settings *settings, st
         struct mariadb_server *server = &settings->servers[settings->shard_count];
         server->shard = (uint32_t)settings->shard_count;
         if (!read_server(text, server)) {
-            fault_set(fault, "mysql.shards: expected host:port, got \"%.*s\"", (int)text.size,
-                      text.data);
+            fault_set(fault,
+                      "mysql.shards: expected host:port or the path of a socket, got \"%.*s\"",
+                      (int)text.size, text.data);
             return false;
         }
         for (size_t i = 0; i < settings->shard_count; i++) {
@@ -92,6 +105,47 @@ static bool is_plain_name(const char *name) {
     return size > 0 && name[size] == 0 && size <= 64;
 }
 
+/** Reads the first line of a file. */
+static bool read_password_file(const char *path, struct config_text *password,
+                               struct fault *fault) {
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        fault_set_errno(fault, errno, "mysql.password_file: %.200s", path);
+        return false;
+    }
+    bool read = fgets(password->text, sizeof(password->text), file) != NULL;
+    bool whole = read && (strchr(password->text, '\n') != NULL || fgetc(file) == EOF);
+    (void)fclose(file);
+    if (!whole) {
+        fault_set(fault,
+                  "mysql.password_file: expected one line of at most %d characters in %.200s",
+                  CONFIG_TEXT_MAX - 2, path);
+        return false;
+    }
+    password->text[strcspn(password->text, "\r\n")] = 0;
+    return true;
+}
+
+static bool read_password(const struct mysql_options *options, const char *password,
+                          struct mariadb_settings *settings, struct fault *fault) {
+    if (settings->password.text[0] != 0) {
+        return true;
+    }
+    if (options->password_file.text[0] != 0) {
+        return read_password_file(options->password_file.text, &settings->password, fault);
+    }
+    if (password == NULL) {
+        return true;
+    }
+    if (strlen(password) >= CONFIG_TEXT_MAX) {
+        fault_set(fault, MARIADB_PASSWORD_VARIABLE ": expected at most %d characters",
+                  CONFIG_TEXT_MAX - 1);
+        return false;
+    }
+    memcpy(settings->password.text, password, strlen(password) + 1);
+    return true;
+}
+
 bool mariadb_settings_read(const struct mysql_options *options, const char *password,
                            struct mariadb_settings *settings, struct fault *fault) {
     *settings = (struct mariadb_settings){
@@ -113,13 +167,8 @@ bool mariadb_settings_read(const struct mysql_options *options, const char *pass
         .node_lease_us = (int64_t)options->node_lease_ms * 1000,
         .clock_ahead_max_us = (int64_t)options->clock_ahead_max_ms * 1000,
     };
-    if (settings->password.text[0] == 0 && password != NULL) {
-        if (strlen(password) >= CONFIG_TEXT_MAX) {
-            fault_set(fault, MARIADB_PASSWORD_VARIABLE ": expected at most %d characters",
-                      CONFIG_TEXT_MAX - 1);
-            return false;
-        }
-        memcpy(settings->password.text, password, strlen(password) + 1);
+    if (!read_password(options, password, settings, fault)) {
+        return false;
     }
     if (!is_plain_name(settings->database.text)) {
         fault_set(fault, "mysql.database: expected letters, digits and _, got \"%.64s\"",

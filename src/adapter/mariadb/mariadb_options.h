@@ -1,5 +1,5 @@
-/** Options of the MariaDB cluster, section `[mysql]`, and what they come to. Read once at the start;
- *  read-only from then on. */
+/** Options of the MariaDB cluster, section `[mysql]`, and what they come to. Read once at the
+ * start; read-only from then on. */
 #ifndef ORDERD_ADAPTER_MARIADB_MARIADB_OPTIONS_H
 #define ORDERD_ADAPTER_MARIADB_MARIADB_OPTIONS_H
 
@@ -8,10 +8,13 @@
 
 #define MYSQL_OPTIONS(X)                                                                           \
     X(text, shards, "127.0.0.1:3306", "", start,                                                   \
-      "Servers, host:port with commas between, in the order of their shard numbers")               \
+      "Servers, host:port or the path of a socket, with commas between, in the order of their "    \
+      "shards")                                                                                    \
     X(text, user, "orderd", "", start, "User of every server")                                     \
     X(secret, password, "", "", start,                                                             \
-      "Password of that user; where empty, the environment's ORDERD_MYSQL_PASSWORD")               \
+      "Password of that user; where empty, that of password_file, else of the environment's "      \
+      "ORDERD_MYSQL_PASSWORD")                                                                     \
+    X(text, password_file, "", "", start, "File whose first line is the password")                 \
     X(text, database, "orders", "", start, "Database with the tables")                             \
     X(uint64, create_lanes, "4", "1..64", start, "Connections a shard for creates")                \
     X(uint64, change_lanes, "2", "1..64", start, "Connections a shard for changes")                \
@@ -49,7 +52,7 @@ extern const size_t mysql_option_count;
 /** One server. */
 struct mariadb_server {
     uint32_t shard;
-    uint16_t port;
+    uint16_t port; /* 0: `host` is the path of a socket */
     char host[MARIADB_HOST_MAX];
     char name[MARIADB_HOST_MAX + 8]; /* host:port, for messages */
 };

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-bool mariadb_queue_init(struct mariadb_queue *queue, size_t capacity) {
+bool mariadb_queue_init(struct mariadb_queue *queue, size_t capacity, size_t gather) {
     pthread_condattr_t attributes;
-    *queue = (struct mariadb_queue){.capacity = capacity};
+    *queue = (struct mariadb_queue){.capacity = capacity, .gather = gather};
     queue->items = calloc(capacity, sizeof(*queue->items));
     if (queue->items == NULL) {
         return false;
@@ -59,22 +59,45 @@ static struct mariadb_item pop(struct mariadb_queue *queue) {
     return item;
 }
 
+/** 0 where a lane may take what waits, else for how many microseconds it should not. */
+static int64_t gathering_us(const struct mariadb_queue *queue, int64_t now_us) {
+    if (queue->busy == 0 || queue->count >= queue->gather || queue->stopped) {
+        return 0;
+    }
+    int64_t left_us = front(queue).ticket->submitted_us + MARIADB_GATHER_US - now_us;
+    return left_us > 0 ? left_us : 0;
+}
+
+/** Waits until there is something that may be taken, or `until_us`. */
+static bool wait_for_items(struct mariadb_queue *queue, int64_t until_us) {
+    for (;;) {
+        int64_t now_us = clock_monotonic_us();
+        int64_t wake_us = until_us;
+        if (queue->count > 0) {
+            int64_t left_us = gathering_us(queue, now_us);
+            if (left_us == 0) {
+                return true;
+            }
+            wake_us = now_us + left_us < until_us ? now_us + left_us : until_us;
+        }
+        if (queue->stopped || now_us >= until_us) {
+            return false;
+        }
+        struct timespec wake = {wake_us / 1000000, wake_us % 1000000 * 1000};
+        (void)pthread_cond_timedwait(&queue->filled, &queue->mutex, &wake);
+    }
+}
+
 size_t mariadb_queue_take(struct mariadb_queue *queue, struct mariadb_item *items,
                           const size_t limits[MARIADB_RESOLVE + 1], int timeout_ms, bool *stopped) {
-    int64_t until_us = clock_monotonic_us() + (int64_t)timeout_ms * 1000;
-    struct timespec until = {until_us / 1000000, until_us % 1000000 * 1000};
     size_t taken = 0;
     pthread_mutex_lock(&queue->mutex);
-    while (queue->count == 0 && !queue->stopped && timeout_ms > 0) {
-        if (pthread_cond_timedwait(&queue->filled, &queue->mutex, &until) != 0) {
-            break;
-        }
-    }
-    if (queue->count > 0) {
+    if (wait_for_items(queue, clock_monotonic_us() + (int64_t)timeout_ms * 1000)) {
         uint32_t kind = front(queue).kind;
         while (queue->count > 0 && taken < limits[kind] && front(queue).kind == kind) {
             items[taken++] = pop(queue);
         }
+        queue->busy++;
     }
     *stopped = queue->stopped && queue->count == 0 && taken == 0;
     if (queue->count > 0) {
@@ -82,6 +105,16 @@ size_t mariadb_queue_take(struct mariadb_queue *queue, struct mariadb_item *item
     }
     pthread_mutex_unlock(&queue->mutex);
     return taken;
+}
+
+void mariadb_queue_done(struct mariadb_queue *queue) {
+    pthread_mutex_lock(&queue->mutex);
+    assert(queue->busy > 0);
+    queue->busy--;
+    if (queue->count > 0) {
+        pthread_cond_signal(&queue->filled);
+    }
+    pthread_mutex_unlock(&queue->mutex);
 }
 
 size_t mariadb_queue_take_overdue(struct mariadb_queue *queue, int64_t now_us,

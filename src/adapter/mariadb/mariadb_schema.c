@@ -49,8 +49,7 @@ static bool is_comment(struct slice text, size_t at) {
 
 bool mariadb_schema_next_statement(struct slice *script, struct slice *statement) {
     size_t begin = 0;
-    while (begin < script->size &&
-           (is_blank(script->data[begin]) || is_comment(*script, begin))) {
+    while (begin < script->size && (is_blank(script->data[begin]) || is_comment(*script, begin))) {
         size_t end = skip_opaque(*script, begin);
         begin = end != begin ? end : begin + 1;
     }
@@ -102,8 +101,7 @@ static enum mariadb_status run_script(struct schema_work *work, struct slice scr
     struct slice statement;
     while (mariadb_schema_next_statement(&script, &statement)) {
         enum mariadb_status status = mariadb_connection_run(&work->connection, statement);
-        bool was_there =
-            status == MARIADB_REFUSED && is_there_already(work->connection.error);
+        bool was_there = status == MARIADB_REFUSED && is_there_already(work->connection.error);
         if (status != MARIADB_OK && !was_there) {
             return status;
         }
@@ -112,8 +110,8 @@ static enum mariadb_status run_script(struct schema_work *work, struct slice scr
     return MARIADB_OK;
 }
 
-static enum mariadb_status store_setting(struct schema_work *work, const char *name,
-                                         uint64_t value, bool replace) {
+static enum mariadb_status store_setting(struct schema_work *work, const char *name, uint64_t value,
+                                         bool replace) {
     struct sql_builder *sql = &work->sql;
     sql_builder_reset(sql);
     sql_append_literal(sql, "INSERT INTO settings (name, value) VALUES (");
@@ -161,8 +159,7 @@ static enum mariadb_status lock_schema(struct schema_work *work) {
     if (status != MARIADB_OK) {
         return status;
     }
-    bool locked =
-        mariadb_rows_next(&rows, fields) && slice_equal(fields[0], SLICE_LITERAL("1"));
+    bool locked = mariadb_rows_next(&rows, fields) && slice_equal(fields[0], SLICE_LITERAL("1"));
     mariadb_rows_free(&rows);
     if (!locked) {
         fault_set(&work->connection.fault, "somebody else has been applying the schema for %d s",

@@ -1,5 +1,5 @@
-/** The tables, made and brought up to date: deploy/schema/mysql/NNN_*.sql, which are in the program.
- *  For `orderctl schema apply`; orderd itself changes no table. */
+/** The tables, made and brought up to date: deploy/schema/mysql/NNN_*.sql, which are in the
+ * program. For `orderctl schema apply`; orderd itself changes no table. */
 #ifndef ORDERD_ADAPTER_MARIADB_MARIADB_SCHEMA_H
 #define ORDERD_ADAPTER_MARIADB_MARIADB_SCHEMA_H
 

@@ -6,32 +6,44 @@
 
 bool mariadb_tickets_init(struct mariadb_tickets *tickets, size_t count,
                           struct mariadb_metrics *metrics) {
-    tickets->metrics = metrics;
-    tickets->memory = calloc(count, sizeof(*tickets->memory));
-    if (tickets->memory == NULL || !ring_init(&tickets->free, count)) {
-        free(tickets->memory);
-        tickets->memory = NULL;
+    *tickets = (struct mariadb_tickets){.metrics = metrics};
+    struct mariadb_ticket *memory = calloc(count, sizeof(*memory));
+    if (memory == NULL || pthread_mutex_init(&tickets->mutex, NULL) != 0) {
+        free(memory);
         return false;
     }
     for (size_t i = 0; i < count; i++) {
-        bool pushed = ring_push(&tickets->free, &tickets->memory[i]);
-        assert(pushed);
+        memory[i].next_free = tickets->free;
+        tickets->free = &memory[i];
     }
+    tickets->memory = memory;
     return true;
 }
 
 void mariadb_tickets_deinit(struct mariadb_tickets *tickets) {
     if (tickets->memory != NULL) {
-        ring_deinit(&tickets->free);
+        (void)pthread_mutex_destroy(&tickets->mutex);
         free(tickets->memory);
         tickets->memory = NULL;
     }
 }
 
+static void put_back(struct mariadb_tickets *tickets, struct mariadb_ticket *ticket) {
+    pthread_mutex_lock(&tickets->mutex);
+    ticket->next_free = tickets->free;
+    tickets->free = ticket;
+    pthread_mutex_unlock(&tickets->mutex);
+}
+
 struct mariadb_ticket *mariadb_tickets_take(struct mariadb_tickets *tickets,
                                             struct port_request *request, enum mariadb_kind kind,
                                             size_t open) {
-    struct mariadb_ticket *ticket = ring_pop(&tickets->free);
+    pthread_mutex_lock(&tickets->mutex);
+    struct mariadb_ticket *ticket = tickets->free;
+    if (ticket != NULL) {
+        tickets->free = ticket->next_free;
+    }
+    pthread_mutex_unlock(&tickets->mutex);
     if (ticket == NULL) {
         return NULL;
     }
@@ -90,8 +102,7 @@ void mariadb_ticket_settle(struct mariadb_tickets *tickets, struct mariadb_ticke
     }
     histogram_add(latency_of(tickets->metrics, ticket->kind),
                   (uint64_t)(clock_monotonic_us() - ticket->submitted_us));
-    bool pushed = ring_push(&tickets->free, ticket);
-    assert(pushed); /* the ring holds all of them */
+    put_back(tickets, ticket);
     port_complete(request);
 }
 

@@ -2,14 +2,15 @@
  *  they may be worked on. Items of one request go different ways (shards, lanes, the archive); the
  *  one that settles the last of them completes the request.
  *
- *  Tickets come from a pool of fixed size: the dispatcher takes them, whoever settles the last item
- *  puts them back. */
+ *  Tickets come from a pool of fixed size: whoever submits a request takes one, whoever settles its
+ *  last item puts it back. */
 #ifndef ORDERD_ADAPTER_MARIADB_MARIADB_TICKET_H
 #define ORDERD_ADAPTER_MARIADB_MARIADB_TICKET_H
 
 #include "adapter/mariadb/mariadb_metrics.h"
-#include "base/ring.h"
 #include "port/order_store.h"
+
+#include <pthread.h>
 
 enum mariadb_kind {
     MARIADB_CREATE,
@@ -24,11 +25,12 @@ enum mariadb_kind {
 
 struct mariadb_ticket {
     struct port_request *request;
+    struct mariadb_ticket *next_free;
     enum mariadb_kind kind;
-    _Atomic uint32_t open; /* items that are not settled */
-    int64_t submitted_us;  /* times are monotonic */
-    int64_t start_by_us;   /* an item that no lane has taken by then is refused */
-    int64_t deadline_us;   /* nothing is tried again after it */
+    _Atomic uint32_t open;        /* items that are not settled */
+    int64_t submitted_us;         /* times are monotonic */
+    int64_t start_by_us;          /* an item that no lane has taken by then is refused */
+    int64_t deadline_us;          /* nothing is tried again after it */
     _Atomic uint64_t expired;     /* expire: references forgotten */
     _Atomic uint32_t expire_more; /* expire: a shard has more */
     _Atomic uint32_t expire_failed;
@@ -43,7 +45,8 @@ struct mariadb_item {
 
 struct mariadb_tickets {
     struct mariadb_ticket *memory; /* owned */
-    struct ring free;
+    pthread_mutex_t mutex;
+    struct mariadb_ticket *free; /* guarded by mutex */
     struct mariadb_metrics *metrics;
 };
 
@@ -51,8 +54,8 @@ MUST_CHECK bool mariadb_tickets_init(struct mariadb_tickets *tickets, size_t cou
                                      struct mariadb_metrics *metrics);
 void mariadb_tickets_deinit(struct mariadb_tickets *tickets);
 
-/** A ticket for a request with `open` items; NULL where there is none left.
- *  @thread the dispatcher. */
+/** A ticket for a request with `open` items; NULL where there is none left: the store has as many
+ *  requests as it holds. @thread any. */
 struct mariadb_ticket *mariadb_tickets_take(struct mariadb_tickets *tickets,
                                             struct port_request *request, enum mariadb_kind kind,
                                             size_t open);

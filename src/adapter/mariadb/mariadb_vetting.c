@@ -44,11 +44,11 @@ bool mariadb_variables_judge(const struct slice values[MARIADB_VARIABLE_COUNT],
     uint64_t packet;
     uint64_t needed = mariadb_statement_bytes_max(settings);
     if (!sql_parse_u64(values[MARIADB_MAX_ALLOWED_PACKET], &packet) || packet < needed) {
-        fault_set(fault,
-                  "max_allowed_packet is %.*s; expected at least %llu, for mysql.create_batch = %zu",
-                  (int)values[MARIADB_MAX_ALLOWED_PACKET].size,
-                  values[MARIADB_MAX_ALLOWED_PACKET].data, (unsigned long long)needed,
-                  settings->create_batch);
+        fault_set(
+            fault,
+            "max_allowed_packet is %.*s; expected at least %llu, for mysql.create_batch = %zu",
+            (int)values[MARIADB_MAX_ALLOWED_PACKET].size, values[MARIADB_MAX_ALLOWED_PACKET].data,
+            (unsigned long long)needed, settings->create_batch);
         return false;
     }
     return true;
@@ -66,18 +66,19 @@ bool mariadb_identity_judge(const struct mariadb_identity *identity,
                   "schema version is %llu; this orderd works with %d: run `orderctl schema apply`",
                   version, MARIADB_SCHEMA_VERSION);
     } else if (version > MARIADB_SCHEMA_VERSION) {
-        fault_set(fault,
-                  "schema version is %llu; this orderd works with %d: start a newer orderd", version, MARIADB_SCHEMA_VERSION);
+        fault_set(fault, "schema version is %llu; this orderd works with %d: start a newer orderd",
+                  version, MARIADB_SCHEMA_VERSION);
     } else if (!identity->has_shards || identity->shards != settings->shard_count) {
         fault_set(fault,
                   "the tables were made for %llu shards, but mysql.shards names %zu; an order's "
                   "shard depends on their number, which cannot change",
                   (unsigned long long)identity->shards, settings->shard_count);
     } else if (!identity->has_shard || identity->shard != server->shard) {
-        fault_set(fault,
-                  "this server is shard %llu, but it stands as shard %u in mysql.shards; the order of "
-                  "the list cannot change",
-                  (unsigned long long)identity->shard, server->shard);
+        fault_set(
+            fault,
+            "this server is shard %llu, but it stands as shard %u in mysql.shards; the order of "
+            "the list cannot change",
+            (unsigned long long)identity->shard, server->shard);
     } else {
         return true;
     }

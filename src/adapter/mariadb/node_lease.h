@@ -26,8 +26,8 @@ struct node_choice {
     uint64_t floor_tick; /* ids begin above it */
 };
 
-/** Chooses among the rows, ascending by node: the lowest number that is free and whose ids can begin
- *  now; else one that nobody has had; else the one whose ids can begin soonest. A number whose
+/** Chooses among the rows, ascending by node: the lowest number that is free and whose ids can
+ * begin now; else one that nobody has had; else the one whose ids can begin soonest. A number whose
  *  holder is alive promises ticks ahead of the clock, so it is the last that is taken even where
  *  the database's clock has jumped and calls its lease ended. False where all are held. */
 MUST_CHECK bool node_lease_choose(const struct node_row *rows, size_t count, uint64_t now_tick,

@@ -114,9 +114,8 @@ static enum order_record_fault read_texts(const struct slice *fields, struct ord
         return ORDER_RECORD_BAD_CURRENCY;
     }
     /* NULL says that there is none; an empty text would say it a second way. */
-    if (fields[6].data != NULL &&
-        (fields[6].size == 0 ||
-         !read_text(fields[6], record->bank_code, sizeof(record->bank_code)))) {
+    if (fields[6].data != NULL && (fields[6].size == 0 || !read_text(fields[6], record->bank_code,
+                                                                     sizeof(record->bank_code)))) {
         return ORDER_RECORD_BAD_BANK_CODE;
     }
     if (!read_text(fields[1], record->partner_code, sizeof(record->partner_code))) {

@@ -52,7 +52,7 @@ MUST_CHECK bool order_columns_read_reference(const struct slice fields[3],
 
 /** Fills a sealed record from the fields of a row, a NULL being a slice without data. What is no
  *  order gives the fault that it has; the order_id is filled in wherever it can be read. */
-MUST_CHECK enum order_record_fault
-order_columns_read(const struct slice fields[ORDER_COLUMN_COUNT], struct order_record *record);
+MUST_CHECK enum order_record_fault order_columns_read(const struct slice fields[ORDER_COLUMN_COUNT],
+                                                      struct order_record *record);
 
 #endif
