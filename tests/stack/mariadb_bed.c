@@ -10,7 +10,6 @@
 struct call {
     union {
         struct port_request request;
-        struct order_create_batch create;
         struct order_change_batch change;
         struct order_get_batch get;
         struct order_find_batch find;
@@ -133,19 +132,69 @@ static void finish(struct bed *bed, struct call *call, enum port_submit taken) {
 #define REQUEST(bed_)                                                                              \
     { .done = note_done, .mailbox = &(bed_)->mailbox }
 
-void bed_create(struct bed *bed, struct order_record *orders, uint8_t *results, size_t count) {
+static void note_create(struct port_request *request) {
+    ((struct bed_create_call *)request)->done = true;
+}
+
+void bed_create_begin(struct bed *bed, struct bed_create_call *call, struct order_record *orders,
+                      uint8_t *results, size_t count) {
     uint64_t *hashes = calloc(count, sizeof(*hashes));
     for (size_t i = 0; i < count; i++) {
         hashes[i] = order_record_reference_hash(&orders[i]);
         results[i] = ORDER_RESULT_NONE;
     }
-    struct call call = {.create = {.request = REQUEST(bed),
-                                   .count = count,
-                                   .orders = orders,
-                                   .reference_hashes = hashes,
-                                   .results = results}};
-    finish(bed, &call, bed->store->ops->create(bed->store, &call.create));
-    free(hashes);
+    *call = (struct bed_create_call){
+        .batch = {.request = {.done = note_create, .mailbox = &bed->mailbox},
+                  .count = count,
+                  .orders = orders,
+                  .reference_hashes = hashes,
+                  .results = results},
+        .hashes = hashes};
+    assert_int_equal(bed->store->ops->create(bed->store, &call->batch), PORT_TAKEN);
+}
+
+void bed_create_end(struct bed *bed, struct bed_create_call *call) {
+    bed_wait(bed, &call->done);
+    free(call->hashes);
+}
+
+void bed_create(struct bed *bed, struct order_record *orders, uint8_t *results, size_t count) {
+    struct bed_create_call call;
+    bed_create_begin(bed, &call, orders, results, count);
+    bed_create_end(bed, &call);
+}
+
+size_t bed_count(const uint8_t *results, size_t count, enum order_result wanted) {
+    size_t found = 0;
+    for (size_t i = 0; i < count; i++) {
+        found += results[i] == wanted ? 1 : 0;
+    }
+    return found;
+}
+
+struct change_call {
+    struct order_change_batch batch; /* first */
+    bool *done;
+};
+
+static void note_change(struct port_request *request) {
+    struct change_call *call = (struct change_call *)request;
+    *call->done = true;
+    free(call);
+}
+
+void bed_change_begin(struct bed *bed, const struct order_change *changes,
+                      struct order_record *orders, uint8_t *results, size_t count, bool *done) {
+    struct change_call *call = calloc(1, sizeof(*call));
+    *done = false;
+    call->done = done;
+    call->batch =
+        (struct order_change_batch){.request = {.done = note_change, .mailbox = &bed->mailbox},
+                                    .count = count,
+                                    .changes = changes,
+                                    .orders = orders,
+                                    .results = results};
+    assert_int_equal(bed->store->ops->change(bed->store, &call->batch), PORT_TAKEN);
 }
 
 void bed_change(struct bed *bed, const struct order_change *changes, struct order_record *orders,

@@ -42,6 +42,22 @@ void bed_close(struct bed *bed);
 /** Waits until a request is done. */
 void bed_wait(struct bed *bed, const bool *done);
 
+/** A create that was handed in. */
+struct bed_create_call {
+    struct order_create_batch batch; /* first */
+    uint64_t *hashes;
+    bool done;
+};
+
+/** Hands one in; bed_create_end waits for it. */
+void bed_create_begin(struct bed *bed, struct bed_create_call *call, struct order_record *orders,
+                      uint8_t *results, size_t count);
+void bed_create_end(struct bed *bed, struct bed_create_call *call);
+
+/** Hands a change in; `done` becomes true once it is answered. */
+void bed_change_begin(struct bed *bed, const struct order_change *changes,
+                      struct order_record *orders, uint8_t *results, size_t count, bool *done);
+
 /** Each hands in one request and waits for it. */
 void bed_create(struct bed *bed, struct order_record *orders, uint8_t *results, size_t count);
 void bed_change(struct bed *bed, const struct order_change *changes, struct order_record *orders,
@@ -68,6 +84,9 @@ struct order_record bed_create_one(struct bed *bed, struct order_record draft);
 /** Changes one order to `status`, as any version; returns the result. */
 enum order_result bed_change_one(struct bed *bed, uint64_t order_id, enum order_status status,
                                  struct order_record *order);
+
+/** How many of the results are `wanted`. */
+size_t bed_count(const uint8_t *results, size_t count, enum order_result wanted);
 
 void bed_sleep_ms(int time_ms);
 
