@@ -66,8 +66,10 @@ MUST_CHECK bool order_table_get(const struct order_table *table, uint64_t order_
 size_t order_table_states(const struct order_table *table, const void *ids, size_t count,
                           void *out);
 
-/** The order with the reference of `reference` (partner_code and partner_order_id), whose hash is
- *  `reference_hash`; false where there is none. */
+/** The youngest order with the reference of `reference` (partner_code and partner_order_id), whose
+ *  hash is `reference_hash`; false where there is none. A reference that was used again has
+ * several: those that are out of the idempotency window may still be here. `out` may be
+ * `reference`. */
 MUST_CHECK bool order_table_find(const struct order_table *table,
                                  const struct order_record *reference, uint64_t reference_hash,
                                  struct order_record *out);

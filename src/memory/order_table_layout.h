@@ -47,6 +47,7 @@ struct order_table {
     uint64_t reference_bucket_count;
     uint64_t
         scan_stride; /* buckets from one that a scan visits to the next; coprime to the count */
+    uint64_t reference_seed; /* secret; see reference_spread */
     struct order_slab slab;
     struct eviction_queue eviction;
     _Alignas(CACHE_LINE_BYTES) _Atomic uint64_t orders; /* counts are the writer's, read by all */
@@ -58,13 +59,19 @@ static inline uint64_t id_bucket_of(const struct order_table *table, uint64_t or
     return hash_to_range(hash_mix(order_id), table->bucket_count);
 }
 
-static inline uint64_t reference_bucket_of(const struct order_table *table, uint64_t hash) {
-    return hash_to_range(hash, table->reference_bucket_count);
+/** Partners choose references, and their hash has no secret in it: without one here somebody could
+ *  aim tens of thousands of them at one bucket. */
+static inline uint64_t reference_spread(const struct order_table *table, uint64_t hash) {
+    return hash_mix(hash ^ table->reference_seed);
 }
 
-/** Bits that the bucket number and the slot of the id do not use; never 0. */
-static inline uint16_t reference_tag(uint64_t hash) {
-    uint16_t tag = (uint16_t)(hash >> 12);
+static inline uint64_t reference_bucket_of(const struct order_table *table, uint64_t hash) {
+    return hash_to_range(reference_spread(table, hash), table->reference_bucket_count);
+}
+
+/** Bits that the bucket number does not use; never 0. */
+static inline uint16_t reference_tag(const struct order_table *table, uint64_t hash) {
+    uint16_t tag = (uint16_t)(reference_spread(table, hash) >> 12);
     return tag == 0 ? 1 : tag;
 }
 

@@ -54,18 +54,21 @@ static inline struct bucket_look look_at(const struct id_bucket *bucket, uint64_
     }
 }
 
-/** Searches from `bucket` on. Returns false where the order is absent. */
+/** Searches from `bucket` on, once around at most: in a small table entries may have gone past
+ * every bucket. Returns false where the order is absent. */
 static bool search(const struct order_table *table, uint64_t order_id, uint64_t bucket,
                    struct id_bucket **found, struct bucket_look *look) {
-    uint64_t first = bucket;
-    do {
+    for (uint64_t looks = 0; looks < table->bucket_count; looks++) {
         *found = &table->buckets[bucket];
         *look = look_at(*found, order_id);
         if (look->slot >= 0) {
             return true;
         }
+        if (!look->go_on) {
+            return false;
+        }
         bucket = next_bucket(bucket, table->bucket_count);
-    } while (look->go_on && bucket != first);
+    }
     return false;
 }
 
@@ -178,11 +181,33 @@ size_t order_table_states(const struct order_table *table, const void *ids, size
     return present;
 }
 
-/** Looks through one bucket of the index by reference for an order with that reference. Sets
- *  `*go_on` where the search must go on in the next bucket. */
+/** The youngest order with a reference so far. */
+struct reference_match {
+    struct id_bucket *bucket; /* NULL: none */
+    int slot;
+    struct order_record *order; /* the caller's, filled where there is one */
+};
+
+static void take_candidate(const struct order_table *table, uint32_t position,
+                           const struct order_record *reference, struct reference_match *match) {
+    struct id_bucket *bucket = &table->buckets[position / ID_BUCKET_SLOTS];
+    int slot = (int)(position % ID_BUCKET_SLOTS);
+    struct order_record order;
+    if (read_entry(table, bucket, slot, 0, &order) &&
+        order_record_same_reference(reference, &order) &&
+        (match->bucket == NULL || order.order_id > match->order->order_id)) {
+        match->bucket = bucket;
+        match->slot = slot;
+        *match->order = order;
+    }
+}
+
+/** Looks through one bucket of the index by reference. Returns true where the search must go on in
+ *  the next bucket. */
 static bool find_in_bucket(const struct order_table *table, const struct reference_bucket *bucket,
                            const struct order_record *reference, uint16_t tag,
-                           struct order_record *out, bool *go_on) {
+                           struct reference_match *match) {
+    bool go_on;
     uint16_t sequence;
     uint32_t candidates[REFERENCE_BUCKET_SLOTS];
     size_t count;
@@ -194,33 +219,33 @@ static bool find_in_bucket(const struct order_table *table, const struct referen
                 candidates[count++] = RELAXED_LOAD(bucket->positions[slot]);
             }
         }
-        *go_on = RELAXED_LOAD(bucket->passed) != 0;
+        go_on = RELAXED_LOAD(bucket->passed) != 0;
         atomic_thread_fence(memory_order_acquire);
     } while ((sequence & 1) != 0 || RELAXED_LOAD(bucket->sequence) != sequence);
     for (size_t i = 0; i < count; i++) {
-        struct id_bucket *place = &table->buckets[candidates[i] / ID_BUCKET_SLOTS];
-        int slot = (int)(candidates[i] % ID_BUCKET_SLOTS);
-        if (read_entry(table, place, slot, 0, out) && order_record_same_reference(reference, out)) {
-            mark_visited(place, slot);
-            return true;
-        }
+        take_candidate(table, candidates[i], reference, match);
     }
-    return false;
+    return go_on;
 }
 
 bool order_table_find(const struct order_table *table, const struct order_record *reference,
                       uint64_t reference_hash, struct order_record *out) {
-    uint64_t first = reference_bucket_of(table, reference_hash);
-    uint64_t bucket = first;
-    uint16_t tag = reference_tag(reference_hash);
-    bool go_on = true;
-    do {
-        if (find_in_bucket(table, &table->references[bucket], reference, tag, out, &go_on)) {
-            return true;
+    uint64_t bucket = reference_bucket_of(table, reference_hash);
+    uint16_t tag = reference_tag(table, reference_hash);
+    struct order_record found;
+    struct reference_match match = {.order = &found};
+    for (uint64_t looks = 0; looks < table->reference_bucket_count; looks++) {
+        if (!find_in_bucket(table, &table->references[bucket], reference, tag, &match)) {
+            break;
         }
         bucket = next_bucket(bucket, table->reference_bucket_count);
-    } while (go_on && bucket != first);
-    return false;
+    }
+    if (match.bucket == NULL) {
+        return false;
+    }
+    mark_visited(match.bucket, match.slot);
+    *out = found; /* not before: `out` may be `reference` */
+    return true;
 }
 
 void order_table_prefetch_reference(const struct order_table *table, uint64_t reference_hash) {

@@ -50,16 +50,15 @@ void order_table_add_reference(struct order_table *table, uint64_t hash, uint32_
     change_path(table, hash, at, +1);
     struct reference_bucket *bucket = &table->references[at];
     begin_write(bucket);
-    RELAXED_STORE(bucket->tags[slot], reference_tag(hash));
+    RELAXED_STORE(bucket->tags[slot], reference_tag(table, hash));
     RELAXED_STORE(bucket->positions[slot], position);
     end_write(bucket);
 }
 
 void order_table_drop_reference(struct order_table *table, uint64_t hash, uint32_t position) {
-    uint16_t tag = reference_tag(hash);
-    uint64_t first = reference_bucket_of(table, hash);
-    uint64_t at = first;
-    do {
+    uint16_t tag = reference_tag(table, hash);
+    uint64_t at = reference_bucket_of(table, hash);
+    for (uint64_t looks = 0; looks < table->reference_bucket_count; looks++) {
         struct reference_bucket *bucket = &table->references[at];
         int slot = slot_with(bucket, tag, position);
         if (slot >= 0) {
@@ -73,7 +72,7 @@ void order_table_drop_reference(struct order_table *table, uint64_t hash, uint32
             return; /* forgotten before */
         }
         at = next_bucket(at, table->reference_bucket_count);
-    } while (at != first);
+    }
 }
 
 void order_table_forget_reference(struct order_table *table, uint64_t order_id,

@@ -118,6 +118,13 @@ MUST_CHECK bool order_record_same_request(const struct order_record *left,
 MUST_CHECK bool order_record_same_reference(const struct order_record *left,
                                             const struct order_record *right);
 
+/** True where nobody else may use the order's reference yet at `now_us`: it is not final, or was
+ *  created within the idempotency window. */
+static inline bool order_holds_reference(const struct order_record *record, int64_t now_us,
+                                         int64_t window_us) {
+    return !order_status_is_final(record->status) || record->created_at_us + window_us >= now_us;
+}
+
 /** XXH3-64 of `partner_code 0x00 partner_order_id`; its low 10 bits are the id's slot. */
 uint64_t order_record_reference_hash(const struct order_record *record);
 

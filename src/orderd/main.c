@@ -1,5 +1,6 @@
 /** orderd: the daemon. Reads the configuration, opens the tiers, starts the threads, and then waits
  *  for signals, keeping the service clock and a few gauges up to date meanwhile. */
+#include "orderd/listen_address.h"
 #include "orderd/pipelines.h"
 #include "orderd/worker.h"
 
@@ -113,6 +114,20 @@ static size_t thread_count(const struct program *program) {
     return wanted != 0 ? wanted : processors > 0 ? (size_t)processors : 1;
 }
 
+static bool is_address_free(const struct program *program, struct fault *fault) {
+    struct fault reason;
+    struct listen_address address;
+    const char *text = program->options.server.listen.text;
+    bool parsed = listen_address_parse(text, &address);
+    assert(parsed); /* the options were judged */
+    if (!listen_address_is_free(&address, &reason)) {
+        fault_set(fault, "server.listen: %.80s: %s", text, reason.text);
+        config_place_fault(&program->options.config, fault);
+        return false;
+    }
+    return true;
+}
+
 /** Makes the workers first and starts them when all listen, so that a failure serves nobody. */
 static bool start_workers(struct program *program, struct fault *fault) {
     size_t count = thread_count(program);
@@ -125,6 +140,9 @@ static bool start_workers(struct program *program, struct fault *fault) {
         .address = program->options.server.listen.text,
     };
     char address[CONFIG_TEXT_MAX + 8];
+    if (!is_address_free(program, fault)) {
+        return false;
+    }
     program->workers = calloc(count, sizeof(struct worker *));
     if (program->workers == NULL) {
         fault_set(fault, "no memory for the network threads");

@@ -234,10 +234,17 @@ static void finding_done(struct port_request *request) {
     find->done(find);
 }
 
+/** Looks in local memory for the order that has the reference now. */
+static bool find_in_memory(const struct query_service *service,
+                           const struct order_record *reference, struct order_record *found) {
+    uint64_t hash = order_record_reference_hash(reference);
+    return order_table_find(service->table, reference, hash, found) &&
+           order_holds_reference(found, clock_now_us(service->clock), service->window_us);
+}
+
 bool query_find(struct query_service *service, struct query_find *find) {
     struct order_record found;
-    uint64_t hash = order_record_reference_hash(&find->order);
-    if (order_table_find(service->table, &find->order, hash, &found)) {
+    if (find_in_memory(service, &find->order, &found)) {
         metric_add(&service->metrics.memory_hits_total, 1);
         find->order = found;
         find->result = ORDER_RESULT_FOUND;
@@ -307,6 +314,7 @@ struct query_service *query_service_create(const struct query_parts *parts) {
     service->store = parts->store;
     service->cache = parts->cache;
     service->lookup = parts->lookup;
+    service->window_us = parts->window_us;
     for (size_t i = 0; i < QUERY_BATCHES; i++) {
         init_batch(service, &service->batches[i], parts->mailbox);
     }

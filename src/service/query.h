@@ -92,6 +92,9 @@ struct query_parts {
     struct order_cache *cache; /* may be NULL */
     struct lookup *lookup;
     struct mailbox *mailbox; /* of the loop */
+    /** Idempotency window. A final order that is older may have lost its reference to a younger one
+     *  that is only in a tier below: then the store is asked. */
+    int64_t window_us;
 };
 
 /** NULL where memory is short. */

@@ -62,6 +62,7 @@ struct query_service {
     struct order_store *store;
     struct order_cache *cache;
     struct lookup *lookup;
+    int64_t window_us;
     struct query_metrics metrics;
     struct query_batch *free_batches;
     struct query_batch *gathering; /* NULL: none */

@@ -166,34 +166,38 @@ static void get(struct archive_rocksdb *archive, struct order_get_batch *batch) 
     port_complete(&batch->request);
 }
 
-/** What a search for a reference compares with. */
+/** What a search for a reference compares with, and its best answer so far. */
 struct search {
     struct archive_rocksdb *archive;
     const struct order_record *draft;
-    uint64_t oldest_tick;
+    int64_t oldest_us;
     struct order_record *found;
     enum reference_answer answer;
 };
 
-/** A candidate of the same hash: true ends the search. */
+/** A candidate of the same hash. They come in the order of their ids, and the youngest counts; so
+ *  the search goes on, unless nobody can know (true). */
 static bool try_candidate(void *context, uint64_t order_id) {
     struct search *search = context;
     struct archive_rocksdb *archive = search->archive;
+    struct order_record order;
     uint8_t result;
-    if (order_id_tick(order_id) < search->oldest_tick) {
+    /* The id's tick is that of the creation or later; the record knows the time itself. */
+    if (order_id_tick(order_id) < order_tick_from_us(search->oldest_us)) {
         return false;
     }
-    rocksdb_handle_get(archive->handle, &order_id, 1, search->found, &result);
+    rocksdb_handle_get(archive->handle, &order_id, 1, &order, &result);
     if (result == ORDER_RESULT_FOUND) {
-        result = (uint8_t)judge_value(archive, order_id, search->found);
-    }
-    if (result == ORDER_RESULT_FOUND && order_record_same_reference(search->draft, search->found)) {
-        search->answer = REFERENCE_FOUND;
-        return true;
+        result = (uint8_t)judge_value(archive, order_id, &order);
     }
     if (result == ORDER_RESULT_UNAVAILABLE || result == ORDER_RESULT_BROKEN) {
-        search->answer = REFERENCE_UNAVAILABLE; /* it may be the one: nobody knows */
+        search->answer = REFERENCE_UNAVAILABLE; /* it may be the one */
         return true;
+    }
+    if (result == ORDER_RESULT_FOUND && order.created_at_us >= search->oldest_us &&
+        order_record_same_reference(search->draft, &order)) {
+        *search->found = order;
+        search->answer = REFERENCE_FOUND;
     }
     return false;
 }
@@ -202,7 +206,7 @@ static enum reference_answer find(struct reference_archive *references,
                                   const struct order_record *draft, uint64_t reference_hash,
                                   int64_t oldest_us, struct order_record *found) {
     struct archive_rocksdb *archive = archive_of_references(references);
-    struct search search = {archive, draft, order_tick_from_us(oldest_us), found, REFERENCE_ABSENT};
+    struct search search = {archive, draft, oldest_us, found, REFERENCE_ABSENT};
     (void)pthread_rwlock_rdlock(&archive->lock);
     if (archive->handle == NULL ||
         !rocksdb_handle_find(archive->handle, reference_hash, try_candidate, &search)) {

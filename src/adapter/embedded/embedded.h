@@ -23,6 +23,11 @@ struct embedded_parts {
     int64_t window_us;
 };
 
+/** Judges the options together, before anything is opened. False, with one line in `fault` that
+ *  begins with an option's name, where they contradict each other. */
+MUST_CHECK bool embedded_options_check(const struct memory_options *memory,
+                                       const struct journal_options *journal, struct fault *fault);
+
 /** Opens the data directory for this process alone, recovers, and starts the threads. NULL, with
  *  one line in `fault`, where it must not start. */
 struct embedded *embedded_open(const struct embedded_parts *parts, struct fault *fault);

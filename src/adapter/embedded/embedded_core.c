@@ -104,6 +104,7 @@ bool embedded_core_open(struct embedded_core *core, const struct embedded_core_p
     }
     struct embedded_store *store = &core->store;
     store->published_sequence = core->recovered.next_sequence - 1;
+    store->last_append_us = core->recovered.newest_time_us;
     store->filter_rotated_us =
         core->recovered.filter_rotated_us != 0 ? core->recovered.filter_rotated_us : parts->now_us;
     return true;

@@ -66,22 +66,30 @@ static enum port_submit get(struct order_store *port, struct order_get_batch *ba
     return PORT_TAKEN;
 }
 
+/** Answers a look-up by reference from memory; NONE where the archive has to be asked: an order
+ * that has left may have the reference, even where the table holds one that had it before. */
+static enum order_result find_in_memory(const struct embedded_store *store,
+                                        struct order_record *order) {
+    uint64_t hash = order_record_reference_hash(order);
+    struct order_record found;
+    bool is_here = order_table_find(store->table, order, hash, &found);
+    bool is_its =
+        is_here && order_holds_reference(&found, clock_now_us(store->clock), store->window_us);
+    if (!is_its && reference_filter_may_contain(store->filter, hash)) {
+        return ORDER_RESULT_NONE;
+    }
+    if (is_here) {
+        *order = found;
+    }
+    return is_here ? ORDER_RESULT_FOUND : ORDER_RESULT_ABSENT;
+}
+
 static enum port_submit find(struct order_store *port, struct order_find_batch *batch) {
     struct embedded_store *store = store_of(port);
     bool complete = true;
     for (size_t i = 0; i < batch->count; i++) {
-        struct order_record *order = &batch->orders[i];
-        uint64_t hash = order_record_reference_hash(order);
-        struct order_record found;
-        if (order_table_find(store->table, order, hash, &found)) {
-            *order = found;
-            batch->results[i] = ORDER_RESULT_FOUND;
-        } else if (!reference_filter_may_contain(store->filter, hash)) {
-            batch->results[i] = ORDER_RESULT_ABSENT;
-        } else {
-            batch->results[i] = ORDER_RESULT_NONE;
-            complete = false;
-        }
+        batch->results[i] = (uint8_t)find_in_memory(store, &batch->orders[i]);
+        complete = complete && batch->results[i] != ORDER_RESULT_NONE;
     }
     if (!complete) {
         return store->references->ops->resolve(store->references, batch);

@@ -99,7 +99,7 @@ struct embedded_store {
     struct port_request *active[EMBEDDED_STORE_ACTIVE]; /* oldest first */
     size_t active_count;
     uint32_t creates_in_group;
-    int64_t last_append_us;
+    int64_t last_append_us; /* the newest stored time */
     int64_t filter_rotated_us;
     bool sealed; /* the newest frame is empty, and so proves those before it */
     struct log_limit limit;

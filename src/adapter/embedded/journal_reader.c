@@ -75,7 +75,11 @@ static enum journal_read read_frame(struct journal_reader *reader, uint64_t offs
     if (!read_at(reader, offset, size, &got, fault)) {
         return JOURNAL_READ_FAILED;
     }
-    return journal_frame_is_intact(reader->buffer, got) ? JOURNAL_READ_FRAME : JOURNAL_READ_END;
+    /* The segment may be in use again since the first look, and a frame of its new life stand here.
+     */
+    bool same = got >= sizeof(*header) && memcmp(header, reader->buffer, sizeof(*header)) == 0;
+    return same && journal_frame_is_intact(reader->buffer, got) ? JOURNAL_READ_FRAME
+                                                                : JOURNAL_READ_END;
 }
 
 /** Looks for an intact frame behind `offset`. As one is only begun when those before it are

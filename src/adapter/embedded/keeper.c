@@ -80,6 +80,7 @@ static void conclude_checkpoint(struct keeper *keeper) {
              (unsigned long long)keeper->checkpoint.order_count);
     keeper->writing = false;
     keeper->covered_sequence = sequence;
+    keeper->appended_at_checkpoint = keeper->appended_at_begin;
     metric_add(&keeper->metrics.checkpoints_total, 1);
     metric_set(&keeper->metrics.checkpoint_sequence, sequence);
     set_snapshot_state(keeper, STORE_SNAPSHOT_NONE);
@@ -92,7 +93,7 @@ static void begin_checkpoint(struct keeper *keeper, int64_t now_us) {
     struct fault fault;
     /* The bytes after this count for the next one; those that the snapshot already has count
      * twice, which only brings the next one forward. */
-    keeper->appended_at_checkpoint = appended_bytes(keeper);
+    keeper->appended_at_begin = appended_bytes(keeper);
     if (checkpoint_write_begin(&keeper->checkpoint, &keeper->store->snapshot, &fault) ==
         CHECKPOINT_GIVEN_UP) {
         give_up(keeper, now_us, &fault);

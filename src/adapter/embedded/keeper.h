@@ -34,8 +34,9 @@ struct keeper {
     struct segment_list *segments;
     struct checkpoint_writer checkpoint;
     struct journal_limits limits;
-    uint64_t covered_sequence; /* by the newest checkpoint; 0: there is none */
-    uint64_t appended_at_checkpoint;
+    uint64_t covered_sequence;       /* by the newest checkpoint; 0: there is none */
+    uint64_t appended_at_checkpoint; /* when the newest one was begun */
+    uint64_t appended_at_begin;      /* when the one that is being written was */
     int64_t retry_at_us;
     bool writing;
     struct log_limit limit;

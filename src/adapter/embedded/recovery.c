@@ -17,6 +17,7 @@ struct run {
     size_t segment_count;
     size_t segment_capacity;
     struct release_set *left; /* orders that left behind the checkpoint; NULL: not asked */
+    uint64_t frame_offset;    /* of the frame that was read last */
     bool table_full;
     bool filter_loaded;
     bool out_of_memory;
@@ -226,6 +227,7 @@ static bool walk_segment(struct run *run, uint64_t first_sequence,
         switch (journal_reader_next(&run->reader, expected, &frame, fault)) {
         case JOURNAL_READ_FRAME:
             expected = frame.header.sequence + 1;
+            run->frame_offset = frame.offset;
             if (frame.header.sequence > covered && !take(run, &frame, fault)) {
                 return false;
             }
@@ -272,14 +274,13 @@ static bool replay_segment(struct run *run, size_t at, struct fault *fault) {
     if (read == JOURNAL_READ_FAILED || read == JOURNAL_READ_DAMAGED) {
         return false;
     }
-    bool last = at + 1 == run->segment_count;
     if (read == JOURNAL_READ_END) {
         struct journal_frame frame;
         /* No first frame. Unless a later one proves damage, nothing was ever acknowledged here. */
         if (journal_reader_next(&run->reader, 1, &frame, fault) != JOURNAL_READ_END) {
             return false;
         }
-        run->result->torn |= last && journal_reader_is_torn(&run->reader);
+        run->result->torn |= journal_reader_is_torn(&run->reader);
         return remove_empty(run, number, fault);
     }
     if (is_gap(run, first.sequence, fault)) {
@@ -297,9 +298,9 @@ static bool replay_segment(struct run *run, size_t at, struct fault *fault) {
     run->result->segment = number;
     run->result->segment_bytes = run->reader.size_bytes;
     run->result->offset = run->reader.offset;
-    if (last) {
-        run->result->torn |= journal_reader_is_torn(&run->reader);
-    }
+    run->result->last_frame_offset = run->frame_offset;
+    /* Where the journal went on behind it, a torn frame is an old story. */
+    run->result->torn = journal_reader_is_torn(&run->reader);
     return true;
 }
 
@@ -441,14 +442,46 @@ static bool load_twice_if_needed(struct run *run, struct fault *fault) {
         return false;
     }
     order_table_clear(run->recovery->table);
-    return load(run, fault);
+    bool loaded = load(run, fault);
+    run->result->read_twice = true;
+    return loaded;
 }
 
-static bool finish(struct run *run, struct fault *fault) {
+/** Writes the last frame again, as it was read. */
+static bool settle_last_frame(struct run *run, struct fault *fault) {
+    const struct recovery_result *result = run->result;
+    struct disk *disk = run->recovery->disk;
+    struct journal_reader *reader = &run->reader;
+    struct journal_frame frame;
+    struct disk_file *file;
+    if (result->segment == 0) {
+        return true;
+    }
+    if (!journal_reader_open(reader, result->segment, fault)) {
+        return false;
+    }
+    journal_reader_seek(reader, result->last_frame_offset);
+    if (journal_reader_next(reader, 0, &frame, fault) != JOURNAL_READ_FRAME) {
+        fault_set(fault, "%s: offset %llu: the last frame cannot be read again", reader->name,
+                  (unsigned long long)result->last_frame_offset);
+        return false;
+    }
+    if (disk->ops->open(disk, reader->name, DISK_WRITE_DURABLE, &file, fault) != DISK_OK) {
+        return false;
+    }
+    size_t size = journal_frame_bytes(frame.header.record_count, frame.header.release_count);
+    enum disk_status status =
+        disk->ops->write(disk, file, reader->buffer, size, frame.offset, fault);
+    disk->ops->close(disk, file);
+    return status == DISK_OK;
+}
+
+static bool build_filter(struct run *run, struct fault *fault) {
     struct recovery *recovery = run->recovery;
     if (run->filter_loaded) {
         return true;
     }
+    run->result->filter_rebuilt = true;
     log_info(recovery->log, "recovery", "building the filter of archived references anew");
     return recovery->references->ops->each(recovery->references, recovery->oldest_reference_us,
                                            add_reference, recovery->filter, fault);
@@ -466,8 +499,8 @@ bool recovery_run(struct recovery *recovery, struct recovery_result *result, str
         return false;
     }
     run.reader.proves_end = true;
-    bool recovered =
-        list_files(&run, fault) && load_twice_if_needed(&run, fault) && finish(&run, fault);
+    bool recovered = list_files(&run, fault) && load_twice_if_needed(&run, fault) &&
+                     build_filter(&run, fault) && settle_last_frame(&run, fault);
     if (recovered && result->torn) {
         char name[JOURNAL_NAME_MAX];
         journal_segment_name(result->segment, name);

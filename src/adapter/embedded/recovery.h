@@ -1,5 +1,7 @@
 /** The start of the embedded store: reads the newest checkpoint and the journal behind it into the
- *  RAM table, finds where the journal goes on, and cuts a torn tail off.
+ *  RAM table, finds where the journal goes on, and cuts a torn tail off. The last frame is then
+ *  written once more: what was read may have been a write that failed, or one that the process did
+ *  not live to see the end of, and be gone with the power. From here on it counts, so it must stay.
  *
  *  Refused, with file and offset: damage, which is a frame that is missing or broken while a later
  *  one is intact; a gap between checkpoint and journal; more hot orders than the budget holds.
@@ -30,11 +32,14 @@ struct recovery_result {
     uint64_t segment;      /* where the journal goes on; 0: in a new segment */
     uint64_t segment_bytes;
     uint64_t offset;
-    int64_t newest_time_us; /* no stored time is later */
+    uint64_t last_frame_offset; /* in `segment` */
+    int64_t newest_time_us;     /* no stored time is later */
     int64_t filter_rotated_us;
     uint64_t replayed_frames;
     uint64_t replayed_bytes;
-    bool torn; /* the journal ended in a frame that was never acknowledged */
+    bool torn;           /* the journal ended in a frame that was never acknowledged */
+    bool read_twice;     /* the table was full during the first pass */
+    bool filter_rebuilt; /* from the archive, as the checkpoint's has another size */
 };
 
 /** Reads everything. False, with one line in `fault`, where the store must not start. */

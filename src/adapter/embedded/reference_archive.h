@@ -18,8 +18,8 @@ enum reference_answer {
 struct reference_archive;
 
 struct reference_archive_ops {
-    /** Looks for an archived order with the reference of `draft` that was created at `oldest_us` or
-     *  later. May wait for the disk. @thread any. */
+    /** Looks for the youngest archived order with the reference of `draft` that was created at
+     *  `oldest_us` or later. May wait for the disk. @thread any. */
     enum reference_answer (*find)(struct reference_archive *references,
                                   const struct order_record *draft, uint64_t reference_hash,
                                   int64_t oldest_us, struct order_record *found);

@@ -20,17 +20,12 @@ static enum order_result meet_existing(struct order_record *draft,
     return same ? ORDER_RESULT_REPLAYED : ORDER_RESULT_CONFLICT;
 }
 
-static bool is_expired(const struct embedded_store *store, const struct order_record *order,
-                       int64_t now_us) {
-    return order_status_is_final(order->status) && order->created_at_us + store->window_us < now_us;
-}
-
 /** Looks in the table for a live order with the draft's reference. Expired ones that are still
  *  there lose theirs. */
 static bool find_in_table(struct embedded_store *store, const struct order_record *draft,
                           uint64_t hash, int64_t now_us, struct order_record *known) {
     while (order_table_find(store->table, draft, hash, known)) {
-        if (!is_expired(store, known, now_us)) {
+        if (order_holds_reference(known, now_us, store->window_us)) {
             return true;
         }
         order_table_forget_reference(store->table, known->order_id, hash);
@@ -214,7 +209,9 @@ static void fill(struct embedded_store *store, struct order_cache_put *batch) {
 }
 
 /** Forgets references that are out of the window: the filter turns to its next generation when the
- *  younger one has taken keys for a whole window. Not while a checkpoint copies it. */
+ *  younger one has taken keys for a whole window, not while a checkpoint copies it. The archive
+ *  forgets for good, so only what is out of the window by the newest stored time: after a restart
+ *  the clock may go on from there. */
 static void expire(struct embedded_store *store, const struct store_judge *judge,
                    struct order_expire_batch *batch) {
     bool idle =
@@ -223,7 +220,9 @@ static void expire(struct embedded_store *store, const struct store_judge *judge
         reference_filter_rotate(store->filter);
         store->filter_rotated_us = judge->now_us;
     }
-    store->references->ops->expire(store->references, batch->before_us);
+    int64_t stored_us = store->last_append_us - store->window_us;
+    store->references->ops->expire(store->references,
+                                   batch->before_us < stored_us ? batch->before_us : stored_us);
     batch->count = 0;
     batch->more = false;
     batch->result = ORDER_RESULT_STORED;

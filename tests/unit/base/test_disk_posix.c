@@ -157,13 +157,16 @@ static void test_what_is_written_can_be_read(void **state) {
 
 static void test_a_file_that_exists_is_not_made_again(void **state) {
     struct fixture *fixture = *state;
-    struct disk_file *file;
+    static const enum disk_open_mode modes[] = {DISK_CREATE, DISK_CREATE_BLOCKS};
     make_file(fixture, "a", "kept");
-    assert_int_equal(
-        fixture->disk->ops->open(fixture->disk, "a", DISK_CREATE, &file, &fixture->fault),
-        DISK_FAILED);
-    assert_contains(fixture->fault.text, "a: cannot be opened: File exists");
-    assert_content(fixture, "a", "kept");
+    for (size_t i = 0; i < ARRAY_COUNT(modes); i++) {
+        struct disk_file *file;
+        assert_int_equal(
+            fixture->disk->ops->open(fixture->disk, "a", modes[i], &file, &fixture->fault),
+            DISK_FAILED);
+        assert_contains(fixture->fault.text, "a: cannot be opened: File exists");
+        assert_content(fixture, "a", "kept");
+    }
 }
 
 static void test_a_file_that_does_not_exist_is_not_found(void **state) {
@@ -212,9 +215,13 @@ static void test_durable_blocks_are_written_in_place(void **state) {
     char *blocks = aligned_alloc(DISK_BLOCK_BYTES, 2 * DISK_BLOCK_BYTES);
     char content[8];
     assert_non_null(blocks);
+    memset(blocks, 0, 2 * DISK_BLOCK_BYTES);
+    struct disk_file *file = open_file(fixture, "journal", DISK_CREATE_BLOCKS);
+    assert_int_equal(write_file(fixture, file, blocks, 2 * DISK_BLOCK_BYTES, 0), DISK_OK);
+    assert_int_equal(fixture->disk->ops->sync(fixture->disk, file, &fixture->fault), DISK_OK);
+    close_file(fixture, file);
     memset(blocks, 'a', 2 * DISK_BLOCK_BYTES);
-    make_file(fixture, "journal", "x");
-    struct disk_file *file = open_file(fixture, "journal", DISK_WRITE_DURABLE);
+    file = open_file(fixture, "journal", DISK_WRITE_DURABLE);
     assert_int_equal(write_file(fixture, file, blocks, 2 * DISK_BLOCK_BYTES, 0), DISK_OK);
     memset(blocks, 'b', DISK_BLOCK_BYTES);
     assert_int_equal(write_file(fixture, file, blocks, DISK_BLOCK_BYTES, DISK_BLOCK_BYTES),
@@ -285,6 +292,15 @@ static void test_a_second_process_does_not_get_the_lock(void **state) {
     disk_posix_close(&fixture->posix);
     assert_int_equal(lock_elsewhere(fixture), DISK_OK);
     assert_int_equal(open_fixture(fixture), 0);
+}
+
+static void test_a_lock_that_may_write_nothing_needs_the_file(void **state) {
+    struct fixture *fixture = *state;
+    assert_int_equal(disk_posix_lock_existing(&fixture->posix, &fixture->fault), DISK_NOT_FOUND);
+    assert_string_equal(list(fixture), "");
+    assert_int_equal(lock_elsewhere(fixture), DISK_OK); /* and it leaves the file */
+    assert_int_equal(disk_posix_lock_existing(&fixture->posix, &fixture->fault), DISK_OK);
+    assert_int_equal(lock_elsewhere(fixture), DISK_BUSY);
 }
 
 static void test_a_refused_lock_names_the_directory_and_can_be_tried_again(void **state) {
@@ -360,6 +376,7 @@ int main(void) {
         disk_test(test_missing_parents_are_made, setup),
         disk_test(test_a_path_that_cannot_be_a_directory_is_refused, setup),
         disk_test(test_a_second_process_does_not_get_the_lock, setup),
+        disk_test(test_a_lock_that_may_write_nothing_needs_the_file, setup),
         disk_test(test_a_refused_lock_names_the_directory_and_can_be_tried_again, setup),
         disk_test(test_a_full_disk_says_so_and_leaves_the_file_as_it_was, setup_small),
         disk_test(test_a_disk_with_room_again_takes_writes_again, setup_small),

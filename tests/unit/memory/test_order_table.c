@@ -2,6 +2,8 @@
 
 #include "table.h"
 
+#include "memory/order_table_layout.h" /* where references lie */
+
 #include <stdlib.h>
 
 static int setup(void **state) {
@@ -250,12 +252,11 @@ static void test_references_that_look_alike_in_the_index_are_told_apart(void **s
     enum { TRIED = 60000 };
     struct twin *twins = calloc(TRIED, sizeof(*twins));
     assert_non_null(twins);
-    uint64_t buckets = usage_of(table).reference_index_bytes / CACHE_LINE_BYTES;
     for (uint64_t i = 0; i < TRIED; i++) {
         struct order_record order = sample_order(id_of(i));
         uint64_t hash = order_record_reference_hash(&order);
-        twins[i] = (struct twin){hash_to_range(hash, buckets) << 16 | (hash >> 12 & 0xffff),
-                                 order.order_id};
+        uint64_t bucket = reference_bucket_of(table, hash);
+        twins[i] = (struct twin){bucket << 16 | reference_tag(table, hash), order.order_id};
     }
     qsort(twins, TRIED, sizeof(*twins), compare_twins);
     size_t pairs = 0;
@@ -275,6 +276,28 @@ static void test_references_that_look_alike_in_the_index_are_told_apart(void **s
     }
     assert_true(pairs > 10);
     free(twins);
+}
+
+static void test_references_that_somebody_aimed_at_one_bucket_are_spread(void **state) {
+    (void)state;
+    enum { AIMED = 70000 };
+    struct fault fault;
+    struct order_table *table = order_table_create(UINT64_C(16) << 20, &fault);
+    struct order_record found;
+    assert_non_null(table);
+    for (uint64_t i = 0; i < AIMED; i++) {
+        struct order_record order = sample_order(id_of(i));
+        /* The high bits, which choose the bucket of a hash, are all the same. */
+        uint64_t hash = UINT64_C(0x5555555555) << 24 | i;
+        assert_int_equal(order_table_put(table, &order, hash, false), ORDER_TABLE_INSERTED);
+        assert_true(order_table_find(table, &order, hash, &found));
+    }
+    size_t longest = 0;
+    for (uint64_t i = 0; i < table->reference_bucket_count; i++) {
+        longest = longest < table->references[i].passed ? table->references[i].passed : longest;
+    }
+    assert_true(longest < 100);
+    order_table_destroy(table);
 }
 
 static void test_only_what_may_leave_is_evicted(void **state) {
@@ -422,6 +445,7 @@ int main(void) {
         table_test(test_many_states_are_looked_up_at_once_at_any_address),
         table_test(test_a_forgotten_reference_is_free_for_another_order),
         table_test(test_references_that_look_alike_in_the_index_are_told_apart),
+        cmocka_unit_test(test_references_that_somebody_aimed_at_one_bucket_are_spread),
         table_test(test_only_what_may_leave_is_evicted),
         table_test(test_room_is_made_for_what_is_reserved_or_refused),
         table_test(test_a_release_needs_the_version_that_is_there),
