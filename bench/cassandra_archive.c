@@ -213,7 +213,7 @@ static bool set_up(struct bench *bench, int argc, char **argv) {
     char setting[CONFIG_TEXT_MAX + 32];
     bench->section = (struct config_section){"cassandra", cassandra_option_table,
                                              cassandra_option_count, &bench->options};
-    bench->config = (struct config){&bench->section, 1};
+    bench->config = (struct config){.sections = &bench->section, .section_count = 1};
     log_init(&bench->log, STDERR_FILENO, LOG_WARNING);
     config_set_defaults(&bench->config);
     bench->orders = argc > 2 ? strtoull(argv[2], NULL, 10) : 200000;
