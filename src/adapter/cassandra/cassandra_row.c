@@ -225,6 +225,10 @@ const char *cassandra_row_read(const struct cql_cell *cells, struct order_record
     if (!order_status_is_final(order->status)) {
         return "status"; /* nothing else is archived */
     }
+    if (order_slot_from_hash(order_record_reference_hash(order)) !=
+        order_id_decode(order->order_id).slot) {
+        return "reference"; /* the id has the slot of another one */
+    }
     order_record_seal(order);
     return NULL;
 }

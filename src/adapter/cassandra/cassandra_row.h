@@ -55,8 +55,8 @@ void cassandra_row_bind_partition(struct text *out, struct cassandra_partition p
 /** The order_id of a row; false where it is none. */
 MUST_CHECK bool cassandra_row_id(const struct cql_cell *cells, uint64_t *order_id);
 
-/** Makes the order of a row's CASSANDRA_ROW_CELLS cells, sealed. Returns NULL, or the name of the
- *  column that cannot be: then `order` must not be used. */
+/** Makes the order of a row's CASSANDRA_ROW_CELLS cells, sealed. Returns NULL, or the name of what
+ *  cannot be, as it is in no final order with this id: then `order` must not be used. */
 MUST_CHECK const char *cassandra_row_read(const struct cql_cell *cells, struct order_record *order);
 
 /** The latest write time among CASSANDRA_WRITETIME_CELLS cells; INT64_MIN where there is none. */
