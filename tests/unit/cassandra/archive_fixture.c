@@ -74,36 +74,6 @@ void archive_fixture_destroy(struct archive_fixture *fixture) {
 
 /* --- Orders. --- */
 
-struct order_record archive_fixture_order(uint64_t number, uint64_t minute) {
-    struct order_record order = {
-        .amount = 100 + number,
-        .version = 2,
-        .status = number % 3 == 0 ? ORDER_STATUS_SUCCESS : ORDER_STATUS_CANCEL,
-        .payment_type = ORDER_PAYMENT_CARD,
-        .format = ORDER_RECORD_FORMAT,
-        .currency = "EUR",
-        .partner_code = "partner",
-    };
-    if (number % 2 == 0) {
-        memcpy(order.bank_code, "BANK-1", sizeof("BANK-1"));
-    }
-    (void)snprintf(order.partner_order_id, sizeof(order.partner_order_id), "%llu-%llu",
-                   (unsigned long long)minute, (unsigned long long)number);
-    uint64_t tick = minute * CASSANDRA_TICKS_A_MINUTE + number / ORDER_SEQUENCE_COUNT;
-    order.order_id = order_id_encode((struct order_id_parts){
-        .tick = tick,
-        .slot = order_slot_from_hash(order_record_reference_hash(&order)),
-        .node = 1,
-        .sequence = (uint32_t)(number % ORDER_SEQUENCE_COUNT),
-    });
-    order.created_at_us = order_tick_to_us(tick) + 17;
-    order.requested_at_us = number % 5 == 0 ? 0 : order.created_at_us + 1000;
-    order.responded_at_us = number % 7 == 0 ? 0 : order.created_at_us + 2000;
-    order.updated_at_us = order.created_at_us + 3000;
-    order_record_seal(&order);
-    return order;
-}
-
 static int compare_orders(const void *left, const void *right) {
     uint64_t left_id = ((const struct order_record *)left)->order_id;
     uint64_t right_id = ((const struct order_record *)right)->order_id;
@@ -113,7 +83,7 @@ static int compare_orders(const void *left, const void *right) {
 void archive_fixture_fill(struct archive_fixture *fixture, size_t count, uint64_t minutes) {
     assert_true(count <= FIXTURE_ORDERS);
     for (size_t i = 0; i < count; i++) {
-        fixture->orders[i] = archive_fixture_order(i, 100 + i % minutes);
+        fixture->orders[i] = final_order(i, 100 + i % minutes);
     }
     qsort(fixture->orders, count, sizeof(fixture->orders[0]), compare_orders);
     for (size_t i = 0; i < count; i++) {

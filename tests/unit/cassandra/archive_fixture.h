@@ -3,6 +3,7 @@
 #define ORDERD_TESTS_ARCHIVE_FIXTURE_H
 
 #include "adapter/cassandra/cassandra_repair.h"
+#include "cassandra/final_order.h"
 #include "cassandra/scripted_node.h"
 
 #define FIXTURE_NODES 2
@@ -32,10 +33,6 @@ struct archive_fixture {
 struct archive_fixture *archive_fixture_create(void);
 void archive_fixture_start(struct archive_fixture *fixture);
 void archive_fixture_destroy(struct archive_fixture *fixture);
-
-/** A final order of version 2, with a reference and a slot of its own. Those of one `minute` and
- * one slot group share a partition. */
-struct order_record archive_fixture_order(uint64_t number, uint64_t minute);
 
 /** Fills `orders` and `ids` with `count` orders of `minutes` minutes, ascending by id. */
 void archive_fixture_fill(struct archive_fixture *fixture, size_t count, uint64_t minutes);

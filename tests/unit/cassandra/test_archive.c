@@ -164,7 +164,7 @@ static void test_hostile_answers_end_the_connection_and_the_request_is_tried_aga
         archive_fixture_fill(fixture, 30, 1);
         archive_fixture_put(fixture, 30);
         /* one more, so that the last row is not what is asked for */
-        fixture->orders[30] = archive_fixture_order(1000, 7);
+        fixture->orders[30] = final_order(1000, 7);
         fixture->orders[0] = fixture->orders[30];
         archive_fixture_put(fixture, 1);
         archive_fixture_fill(fixture, 30, 1);
@@ -189,7 +189,7 @@ static void test_a_node_that_never_makes_sense_gives_no_order(void **state) {
         archive_fixture_fill(fixture, 30, 1);
         archive_fixture_put(fixture, 30);
         fixture->nodes[0].manner = manners[i];
-        fixture->ids[0] = archive_fixture_order(2000, 100).order_id;
+        fixture->ids[0] = final_order(2000, 100).order_id;
         int64_t begin_us = fixture->now_us;
         archive_fixture_get(fixture, 20);
         for (size_t j = 0; j < 20; j++) {
