@@ -114,6 +114,12 @@ static size_t thread_count(const struct program *program) {
 }
 
 /** Makes the workers first and starts them when all listen, so that a failure serves nobody. */
+/** Writes the address with the port that was taken. */
+static void with_port(char *out, size_t size, const char *address, unsigned port) {
+    const char *colon = strrchr(address, ':');
+    (void)snprintf(out, size, "%.*s:%u", (int)(colon - address), address, port);
+}
+
 static bool start_workers(struct program *program, struct fault *fault) {
     size_t count = thread_count(program);
     struct worker_parts parts = {
@@ -123,8 +129,10 @@ static bool start_workers(struct program *program, struct fault *fault) {
         .backend = program->backend,
         .metrics = program->metrics,
         .address = program->options.server.listen.text,
+        .resp_address = program->options.resp.listen.text,
     };
     char address[CONFIG_TEXT_MAX + 8];
+    char resp_address[CONFIG_TEXT_MAX + 8] = "";
     program->workers = calloc(count, sizeof(struct worker *));
     if (program->workers == NULL) {
         fault_set(fault, "no memory for the network threads");
@@ -138,10 +146,13 @@ static bool start_workers(struct program *program, struct fault *fault) {
         program->worker_count++;
         if (i == 0) {
             /* Port 0 took a free one: the others listen on the same. */
-            const char *colon = strrchr(parts.address, ':');
-            (void)snprintf(address, sizeof(address), "%.*s:%u", (int)(colon - parts.address),
-                           parts.address, worker_port(program->workers[0]));
+            with_port(address, sizeof(address), parts.address, worker_port(program->workers[0]));
             parts.address = address;
+            if (parts.resp_address[0] != 0) {
+                with_port(resp_address, sizeof(resp_address), parts.resp_address,
+                          worker_resp_port(program->workers[0]));
+                parts.resp_address = resp_address;
+            }
         }
     }
     for (size_t i = 0; i < count; i++) {
@@ -150,6 +161,9 @@ static bool start_workers(struct program *program, struct fault *fault) {
         }
     }
     log_info(&program->log, "orderd", "serving http://%s on %zu threads", address, count);
+    if (resp_address[0] != 0) {
+        log_info(&program->log, "orderd", "serving RESP on %s", resp_address);
+    }
     return true;
 }
 

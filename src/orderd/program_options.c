@@ -117,6 +117,7 @@ static void compose(struct program_options *options) {
         {"archive", archive_option_table, archive_option_count, &options->archive},
         {"http", http_option_table, HTTP_OPTION_COUNT, &options->http},
         {"api", api_option_table, api_option_count, &options->api},
+        {"resp", resp_option_table, RESP_OPTION_COUNT, &options->resp},
     };
     memcpy(options->sections, sections, sizeof(sections));
     options->config = (struct config){options->sections, PROGRAM_SECTIONS};
@@ -144,13 +145,24 @@ static bool is_loopback(const char *address) {
     return strncmp(address, "127.", 4) == 0 || strncmp(address, "[::1]:", 6) == 0;
 }
 
+/** Without authentication only this machine may reach the service, unless the user says else. */
+static bool may_listen(const struct program_options *options, const char *key, const char *address,
+                       struct fault *fault) {
+    bool may = is_loopback(address) || options->server.insecure;
+    if (!may) {
+        fault_set(fault,
+                  "%s: expected a loopback address, since there is no authentication, or "
+                  "server.insecure = yes; got \"%.80s\"",
+                  key, address);
+    }
+    return may;
+}
+
 bool program_options_check(const struct program_options *options, struct order_terms *terms,
                            struct fault *fault) {
-    if (!is_loopback(options->server.listen.text) && !options->server.insecure) {
-        fault_set(fault,
-                  "server.listen: expected a loopback address, since there is no authentication, "
-                  "or server.insecure = yes; got \"%.80s\"",
-                  options->server.listen.text);
+    const char *resp = options->resp.listen.text;
+    if (!may_listen(options, "server.listen", options->server.listen.text, fault) ||
+        (resp[0] != 0 && !may_listen(options, "resp.listen", resp, fault))) {
         return false;
     }
     if (strcmp(options->server.roles.text, "all") != 0) {
