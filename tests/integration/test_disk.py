@@ -383,6 +383,28 @@ def test_room_that_comes_back_is_used_without_a_restart():
         check_all_pending(orderd, ids)
 
 
+def start_with_much_memory(data_dir):
+    """So that the hot orders, and with them a checkpoint, may become larger than the disk."""
+    settings = ("journal.checkpoint_mb=1", "journal.keep_mb=0", "journal.max_mb=64")
+    return orders.start(*settings, "memory.budget_mb=256", data_dir=data_dir)
+
+
+def test_a_journal_at_its_limit_refuses_where_the_checkpoint_has_no_room():
+    """Not even then does a request wait without an end."""
+    with small_disk(start_with_much_memory, 110) as (orderd, resize):
+        with Client(orderd) as client:
+            ids = fill_up(client)
+            check_problem(client.post("/v1/orders", draft()), 503)
+            harness.wait_for(lambda: not is_ready(orderd), what="not ready")
+            assert orders.metrics(orderd)["orderd_journal_checkpoint_failures_total"] >= 1
+            resize(400)
+            harness.wait_for(lambda: is_ready(orderd), what="ready again")
+            assert client.post("/v1/orders", draft()).status == 201
+        check_all_pending(orderd, ids)
+        assert orderd.stop() == 0
+        verify(orderd)
+
+
 def test_a_start_on_a_full_disk_serves_what_is_there_or_says_why_not():
     with small_disk(start_small, 36) as (orderd, resize):
         with Client(orderd) as client:

@@ -251,3 +251,10 @@ uint64_t segment_supply_recycle(struct segment_supply *supply, uint64_t number) 
     supply->spares[supply->spare_count++] = number;
     return surplus;
 }
+
+void segment_supply_refuse(struct segment_supply *supply) {
+    if (!segment_supply_is_ready(supply)) {
+        set_state(supply, SEGMENT_SUPPLY_FULL);
+        mailbox_wake(supply->writer);
+    }
+}
