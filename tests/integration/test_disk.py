@@ -5,14 +5,11 @@ on it, and a journal that must not grow without end. The files are those of the 
 
 import contextlib
 import dataclasses
-import os
-import pathlib
 import re
 import struct
-import subprocess
-import tempfile
 import time
 
+import disks
 import harness
 import orders
 from orders import Client, change, check_problem, create, draft, path_of, read
@@ -278,34 +275,10 @@ def test_a_second_process_on_the_same_data_is_refused_and_the_first_goes_on():
 
 
 @contextlib.contextmanager
-def small_disk(orderd_of, size_mb):
-    """An orderd on a file system of so many MiB, and a function that gives it another size."""
-    if os.geteuid() != 0:
-        harness.skip("only root may mount the small file system that this needs")
-    home = pathlib.Path(tempfile.mkdtemp(prefix="orderd-disk-"))
-
-    def mount(options):
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(home)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    mounted = mount(f"size={size_mb}m")
-    if mounted.returncode != 0:
-        home.rmdir()
-        harness.skip(f"no small file system can be mounted here: {mounted.stderr.strip()}")
-
-    def resize(new_size_mb):
-        resized = mount(f"remount,size={new_size_mb}m")
-        assert resized.returncode == 0, resized
-
-    orderd = None
-    try:
-        orderd = orderd_of(home / "data")
-        yield orderd, resize
-    finally:
-        if orderd is not None and orderd.process.poll() is None:
-            orderd.kill()
-        subprocess.run(["umount", str(home)], check=True)
-        home.rmdir()
+def small_disk(start, size_mb):
+    """An orderd on a file system of so many MiB, and a function that gives that another size."""
+    with disks.small(size_mb) as (path, resize):
+        yield start(path / "data"), resize
 
 
 def start_small(data_dir):
