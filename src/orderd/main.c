@@ -42,7 +42,8 @@ struct program {
     struct pipelines *pipelines;
     struct worker **workers; /* owned */
     size_t worker_count;
-    char address[CONFIG_TEXT_MAX + 8]; /* with the port that was taken */
+    char address[CONFIG_TEXT_MAX + 8];      /* with the port that was taken */
+    char resp_address[CONFIG_TEXT_MAX + 8]; /* likewise; empty: none */
     struct process_metrics process_metrics;
 };
 
@@ -124,14 +125,20 @@ static size_t thread_count(const struct program *program) {
     return wanted != 0 ? wanted : processors > 0 ? (size_t)processors : 1;
 }
 
-static bool is_address_free(const struct program *program, struct fault *fault) {
+/** Writes the address with the port that was taken. */
+static void with_port(char *out, size_t size, const char *address, unsigned port) {
+    const char *colon = strrchr(address, ':');
+    (void)snprintf(out, size, "%.*s:%u", (int)(colon - address), address, port);
+}
+
+static bool is_address_free(const struct program *program, const char *key, const char *text,
+                            struct fault *fault) {
     struct fault reason;
     struct listen_address address;
-    const char *text = program->options.server.listen.text;
     bool parsed = listen_address_parse(text, &address);
     assert(parsed); /* the options were judged */
     if (!listen_address_is_free(&address, &reason)) {
-        fault_set(fault, "server.listen: %.80s: %s", text, reason.text);
+        fault_set(fault, "%s: %.80s: %s", key, text, reason.text);
         config_place_fault(&program->options.config, fault);
         return false;
     }
@@ -149,8 +156,11 @@ static bool make_workers(struct program *program, struct fault *fault) {
         .backend = program->backend,
         .metrics = program->metrics,
         .address = program->options.server.listen.text,
+        .resp_address = program->options.resp.listen.text,
     };
-    if (!is_address_free(program, fault)) {
+    if (!is_address_free(program, "server.listen", parts.address, fault) ||
+        (parts.resp_address[0] != 0 &&
+         !is_address_free(program, "resp.listen", parts.resp_address, fault))) {
         return false;
     }
     program->workers = calloc(count, sizeof(struct worker *));
@@ -166,11 +176,14 @@ static bool make_workers(struct program *program, struct fault *fault) {
         program->worker_count++;
         if (i == 0) {
             /* Port 0 took a free one: the others listen on the same. */
-            const char *colon = strrchr(parts.address, ':');
-            (void)snprintf(program->address, sizeof(program->address), "%.*s:%u",
-                           (int)(colon - parts.address), parts.address,
-                           worker_port(program->workers[0]));
+            with_port(program->address, sizeof(program->address), parts.address,
+                      worker_port(program->workers[0]));
             parts.address = program->address;
+            if (parts.resp_address[0] != 0) {
+                with_port(program->resp_address, sizeof(program->resp_address), parts.resp_address,
+                          worker_resp_port(program->workers[0]));
+                parts.resp_address = program->resp_address;
+            }
         }
     }
     return true;
@@ -184,6 +197,9 @@ static bool start_workers(struct program *program, struct fault *fault) {
     }
     log_info(&program->log, "orderd", "serving http://%s on %zu threads", program->address,
              program->worker_count);
+    if (program->resp_address[0] != 0) {
+        log_info(&program->log, "orderd", "serving RESP on %s", program->resp_address);
+    }
     return true;
 }
 
