@@ -1,5 +1,7 @@
 #include "orderd/program_options.h"
 
+#include "orderd/listen_address.h"
+
 #include <getopt.h>
 #include <stdlib.h>
 
@@ -119,7 +121,8 @@ static void compose(struct program_options *options) {
         {"api", api_option_table, api_option_count, &options->api},
     };
     memcpy(options->sections, sections, sizeof(sections));
-    options->config = (struct config){options->sections, PROGRAM_SECTIONS};
+    options->config =
+        (struct config){.sections = options->sections, .section_count = PROGRAM_SECTIONS};
 }
 
 bool program_options_load(struct program_options *options, const struct command_line *line,
@@ -139,18 +142,29 @@ bool program_options_load(struct program_options *options, const struct command_
     return true;
 }
 
-/** True where only this machine reaches the address. */
-static bool is_loopback(const char *address) {
-    return strncmp(address, "127.", 4) == 0 || strncmp(address, "[::1]:", 6) == 0;
-}
-
-bool program_options_check(const struct program_options *options, struct order_terms *terms,
-                           struct fault *fault) {
-    if (!is_loopback(options->server.listen.text) && !options->server.insecure) {
+static bool check_listen(const struct server_options *server, struct fault *fault) {
+    struct listen_address address;
+    if (!listen_address_parse(server->listen.text, &address)) {
+        fault_set(fault,
+                  "server.listen: expected an IP address and a port, as 127.0.0.1:8080 or "
+                  "[::1]:8080, got \"%.80s\"",
+                  server->listen.text);
+        return false;
+    }
+    if (!address.loopback && !server->insecure) {
         fault_set(fault,
                   "server.listen: expected a loopback address, since there is no authentication, "
                   "or server.insecure = yes; got \"%.80s\"",
-                  options->server.listen.text);
+                  server->listen.text);
+        return false;
+    }
+    return true;
+}
+
+static bool check_combinations(const struct program_options *options, struct order_terms *terms,
+                               struct fault *fault) {
+    if (!check_listen(&options->server, fault) ||
+        !embedded_options_check(&options->memory, &options->journal, fault)) {
         return false;
     }
     if (strcmp(options->server.roles.text, "all") != 0) {
@@ -159,6 +173,15 @@ bool program_options_check(const struct program_options *options, struct order_t
         return false;
     }
     return order_options_read(&options->order, terms, fault);
+}
+
+bool program_options_check(const struct program_options *options, struct order_terms *terms,
+                           struct fault *fault) {
+    bool possible = check_combinations(options, terms, fault);
+    if (!possible) {
+        config_place_fault(&options->config, fault);
+    }
+    return possible;
 }
 
 enum log_level program_options_log_level(const struct program_options *options) {
