@@ -36,7 +36,7 @@ static void test_servers_are_read_in_the_order_of_their_shards(void **state) {
     (void)state;
     struct mariadb_settings settings;
     struct fault fault;
-    set("mysql.shards=db-0:3306, [::1]:3307 ,/run/mysqld/mysqld.sock");
+    set("mysql.shards=db-0:3306, [::1]:3307  /run/mysqld/mysqld.sock");
     assert_true(mariadb_settings_read(&options, NULL, &settings, &fault));
     assert_int_equal(settings.shard_count, 3);
     assert_string_equal(settings.servers[0].host, "db-0");
