@@ -27,7 +27,11 @@ static void close_backend(struct backend *backend) {
     free(backend);
 }
 
-static const struct backend_ops backend_ops = {.close = close_backend};
+static bool start_backend(struct backend *backend, struct fault *fault) {
+    return embedded_start(((struct backend_embedded *)backend)->embedded, fault);
+}
+
+static const struct backend_ops backend_ops = {.start = start_backend, .close = close_backend};
 
 static void log_memory(struct log *log, const struct order_table *table) {
     struct order_table_usage usage;

@@ -1,5 +1,7 @@
 #include "orderd/program_options.h"
 
+#include "orderd/listen_address.h"
+
 #include <getopt.h>
 #include <stdlib.h>
 
@@ -120,7 +122,8 @@ static void compose(struct program_options *options) {
         {"resp", resp_option_table, RESP_OPTION_COUNT, &options->resp},
     };
     memcpy(options->sections, sections, sizeof(sections));
-    options->config = (struct config){options->sections, PROGRAM_SECTIONS};
+    options->config =
+        (struct config){.sections = options->sections, .section_count = PROGRAM_SECTIONS};
 }
 
 bool program_options_load(struct program_options *options, const struct command_line *line,
@@ -140,29 +143,34 @@ bool program_options_load(struct program_options *options, const struct command_
     return true;
 }
 
-/** True where only this machine reaches the address. */
-static bool is_loopback(const char *address) {
-    return strncmp(address, "127.", 4) == 0 || strncmp(address, "[::1]:", 6) == 0;
-}
-
-/** Without authentication only this machine may reach the service, unless the user says else. */
-static bool may_listen(const struct program_options *options, const char *key, const char *address,
-                       struct fault *fault) {
-    bool may = is_loopback(address) || options->server.insecure;
-    if (!may) {
+/** @param key the option that has the address. Without authentication only this machine may reach
+ *  the service, unless the user says else. */
+static bool check_listen(const struct program_options *options, const char *key, const char *text,
+                         struct fault *fault) {
+    struct listen_address address;
+    if (!listen_address_parse(text, &address)) {
+        fault_set(fault,
+                  "%s: expected an IP address and a port, as 127.0.0.1:8080 or [::1]:8080, got "
+                  "\"%.80s\"",
+                  key, text);
+        return false;
+    }
+    if (!address.loopback && !options->server.insecure) {
         fault_set(fault,
                   "%s: expected a loopback address, since there is no authentication, or "
                   "server.insecure = yes; got \"%.80s\"",
-                  key, address);
+                  key, text);
+        return false;
     }
-    return may;
+    return true;
 }
 
-bool program_options_check(const struct program_options *options, struct order_terms *terms,
-                           struct fault *fault) {
+static bool check_combinations(const struct program_options *options, struct order_terms *terms,
+                               struct fault *fault) {
     const char *resp = options->resp.listen.text;
-    if (!may_listen(options, "server.listen", options->server.listen.text, fault) ||
-        (resp[0] != 0 && !may_listen(options, "resp.listen", resp, fault))) {
+    if (!check_listen(options, "server.listen", options->server.listen.text, fault) ||
+        (resp[0] != 0 && !check_listen(options, "resp.listen", resp, fault)) ||
+        !embedded_options_check(&options->memory, &options->journal, fault)) {
         return false;
     }
     if (strcmp(options->server.roles.text, "all") != 0) {
@@ -171,6 +179,15 @@ bool program_options_check(const struct program_options *options, struct order_t
         return false;
     }
     return order_options_read(&options->order, terms, fault);
+}
+
+bool program_options_check(const struct program_options *options, struct order_terms *terms,
+                           struct fault *fault) {
+    bool possible = check_combinations(options, terms, fault);
+    if (!possible) {
+        config_place_fault(&options->config, fault);
+    }
+    return possible;
 }
 
 enum log_level program_options_log_level(const struct program_options *options) {

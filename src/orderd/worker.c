@@ -223,10 +223,15 @@ void worker_drain(struct worker *worker) {
     mailbox_wake(&worker->mailbox);
 }
 
-void worker_destroy(struct worker *worker) {
+void worker_join(struct worker *worker) {
     if (worker->started) {
         (void)pthread_join(worker->thread, NULL);
+        worker->started = false;
     }
+}
+
+void worker_destroy(struct worker *worker) {
+    worker_join(worker);
     if (worker->server != NULL) {
         http_server_destroy(worker->server);
     }

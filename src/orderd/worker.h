@@ -33,7 +33,10 @@ MUST_CHECK bool worker_start(struct worker *worker, struct fault *fault);
  *  after drain_timeout_ms. @thread any. */
 void worker_drain(struct worker *worker);
 
-/** Waits for its end, if it was started, and releases it. */
+/** Waits for its end, if it was started. */
+void worker_join(struct worker *worker);
+
+/** Waits for its end and releases it. No other worker may run any more: they show its metrics. */
 void worker_destroy(struct worker *worker);
 
 #endif

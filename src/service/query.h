@@ -95,6 +95,9 @@ struct query_parts {
     /** Idempotency window. A final order that is older may have lost its reference to a younger one
      *  that is only in a tier below: then the store is asked. */
     int64_t window_us;
+    /** Local memory follows the log of changes: an order that is older there than min_version is
+     *  looked up below. False: it is never behind. */
+    bool memory_may_lag;
 };
 
 /** NULL where memory is short. */
