@@ -121,7 +121,7 @@ static int set_up(void **state) {
     struct stage *stage = fixture_allocate(sizeof(*stage));
     assert_non_null(stage);
     struct config_section section = {"resp", resp_option_table, RESP_OPTION_COUNT, &stage->options};
-    struct config config = {&section, 1};
+    struct config config = {.sections = &section, .section_count = 1};
     config_set_defaults(&config);
     stage->options.connections_max = 2;
     stage->options.medium_buffers = 1;
