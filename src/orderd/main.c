@@ -41,7 +41,7 @@ struct program {
     struct worker **workers; /* owned */
     size_t worker_count;
     char address[CONFIG_TEXT_MAX + 8];      /* with the port that was taken */
-    char resp_address[CONFIG_TEXT_MAX + 8]; /* likewise; empty: none */
+    char resp_address[CONFIG_TEXT_MAX + 8]; /* as well; empty: none */
     struct process_metrics process_metrics;
 };
 
@@ -114,12 +114,7 @@ static size_t thread_count(const struct program *program) {
     return wanted != 0 ? wanted : processors > 0 ? (size_t)processors : 1;
 }
 
-/** Writes the address with the port that was taken. */
-static void with_port(char *out, size_t size, const char *address, unsigned port) {
-    const char *colon = strrchr(address, ':');
-    (void)snprintf(out, size, "%.*s:%u", (int)(colon - address), address, port);
-}
-
+/** @param key the option that has the address. */
 static bool is_address_free(const struct program *program, const char *key, const char *text,
                             struct fault *fault) {
     struct fault reason;
@@ -132,6 +127,19 @@ static bool is_address_free(const struct program *program, const char *key, cons
         return false;
     }
     return true;
+}
+
+static bool are_addresses_free(const struct program *program, struct fault *fault) {
+    const char *resp = program->options.resp.listen.text;
+    return is_address_free(program, "server.listen", program->options.server.listen.text, fault) &&
+           (resp[0] == 0 || is_address_free(program, "resp.listen", resp, fault));
+}
+
+/** Writes the address with the port that was taken. */
+static const char *with_port(char *out, size_t size, const char *address, unsigned port) {
+    const char *colon = strrchr(address, ':');
+    (void)snprintf(out, size, "%.*s:%u", (int)(colon - address), address, port);
+    return out;
 }
 
 /** Makes the workers. They listen, but nobody is served yet: a failure of any of them, or of the
@@ -147,9 +155,7 @@ static bool make_workers(struct program *program, struct fault *fault) {
         .address = program->options.server.listen.text,
         .resp_address = program->options.resp.listen.text,
     };
-    if (!is_address_free(program, "server.listen", parts.address, fault) ||
-        (parts.resp_address[0] != 0 &&
-         !is_address_free(program, "resp.listen", parts.resp_address, fault))) {
+    if (!are_addresses_free(program, fault)) {
         return false;
     }
     program->workers = calloc(count, sizeof(struct worker *));
@@ -165,13 +171,12 @@ static bool make_workers(struct program *program, struct fault *fault) {
         program->worker_count++;
         if (i == 0) {
             /* Port 0 took a free one: the others listen on the same. */
-            with_port(program->address, sizeof(program->address), parts.address,
-                      worker_port(program->workers[0]));
-            parts.address = program->address;
+            parts.address = with_port(program->address, sizeof(program->address), parts.address,
+                                      worker_port(program->workers[0]));
             if (parts.resp_address[0] != 0) {
-                with_port(program->resp_address, sizeof(program->resp_address), parts.resp_address,
-                          worker_resp_port(program->workers[0]));
-                parts.resp_address = program->resp_address;
+                parts.resp_address =
+                    with_port(program->resp_address, sizeof(program->resp_address),
+                              parts.resp_address, worker_resp_port(program->workers[0]));
             }
         }
     }

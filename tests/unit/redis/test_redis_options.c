@@ -9,7 +9,7 @@ static bool read_with(const char *assignment, const char *password, struct redis
                       struct fault *fault) {
     struct redis_options options;
     struct config_section section = {"redis", redis_option_table, redis_option_count, &options};
-    struct config config = {&section, 1};
+    struct config config = {.sections = &section, .section_count = 1};
     config_set_defaults(&config);
     if (assignment != NULL && !config_set(&config, assignment, fault)) {
         return false;
