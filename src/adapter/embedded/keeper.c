@@ -145,22 +145,6 @@ static bool step_checkpoint(struct keeper *keeper, int64_t now_us) {
     return false;
 }
 
-static bool remove_segment(struct keeper *keeper, uint64_t number) {
-    struct fault fault;
-    char name[JOURNAL_NAME_MAX];
-    segment_list_remove_oldest(keeper->segments, number);
-    metric_add(&keeper->metrics.segments_removed_total, 1);
-    uint64_t surplus = segment_supply_recycle(keeper->supply, number);
-    if (surplus == 0) {
-        return true;
-    }
-    journal_segment_name(surplus, name);
-    if (keeper->disk->ops->remove(keeper->disk, name, &fault) != DISK_OK) {
-        log_warning(keeper->log, "journal", "an old segment stays: %s", fault.text);
-    }
-    return true;
-}
-
 /** True where old segments should go: the next one is wanted and can be made of one; there is more
  *  journal than between two checkpoints comes together anyway; or room is short. */
 static bool is_removal_due(const struct keeper *keeper) {
@@ -172,17 +156,20 @@ static bool is_removal_due(const struct keeper *keeper) {
            nears_limit(keeper) || segment_supply_state(keeper->supply) == SEGMENT_SUPPLY_FULL;
 }
 
-/** Removes one segment that nobody needs; true where there may be more. Oldest first only, and
- *  never one that the checkpoint does not cover. */
+/** Takes one segment that nobody needs out of the journal; true where there may be more. Oldest
+ *  first only, and never one that the checkpoint does not cover. */
 static bool step_removal(struct keeper *keeper) {
     struct segment_entry oldest;
-    if (keeper->writing || !is_removal_due(keeper)) {
+    if (keeper->writing || !is_removal_due(keeper) || !segment_supply_wants_spare(keeper->supply)) {
         return false;
     }
     if (!segment_list_oldest_is_before(keeper->segments, keeper->covered_sequence, &oldest)) {
         return false;
     }
-    return remove_segment(keeper, oldest.number);
+    segment_list_remove_oldest(keeper->segments, oldest.number);
+    segment_supply_recycle(keeper->supply, oldest.number);
+    metric_add(&keeper->metrics.segments_removed_total, 1);
+    return true;
 }
 
 bool keeper_step(struct keeper *keeper, int64_t now_us) {
@@ -190,6 +177,7 @@ bool keeper_step(struct keeper *keeper, int64_t now_us) {
     bool more = step_removal(keeper);
     more = (may_supply(keeper) && segment_supply_step(keeper->supply, now_us)) || more;
     more = step_checkpoint(keeper, now_us) || more;
+    more = segment_supply_trim(keeper->supply, now_us) || more;
     metric_set(&keeper->metrics.segments, segment_list_count(keeper->segments));
     metric_set(&keeper->metrics.bytes, segment_list_bytes(keeper->segments));
     return more;

@@ -18,7 +18,8 @@
 
 #include <stdatomic.h>
 
-/** How many old segments wait to be used again; more are deleted. */
+/** How many old segments wait to be used again; more are deleted, oldest first. So what a crash
+ *  leaves of them are the newest: the segments on disk have numbers without a gap. */
 #define SEGMENT_SPARES_MAX 2
 
 /** A segment that may be written to from its second block on. */
@@ -51,10 +52,11 @@ struct segment_supply {
     struct disk_file *filling; /* the file that is being filled with zero bytes, or NULL */
     uint64_t filling_bytes;    /* its size when it is done */
     uint64_t filled_bytes;
-    int64_t retry_at_us;                 /* after FULL or FAILED */
-    int64_t idle_slice_at_us;            /* when a slice is due though the writer needs none */
-    uint64_t spares[SEGMENT_SPARES_MAX]; /* numbers of old segments, oldest first */
-    size_t spare_count;
+    int64_t retry_at_us;      /* after FULL or FAILED */
+    int64_t idle_slice_at_us; /* when a slice is due though the writer needs none */
+    uint64_t spare_first;     /* old segments: from this number on, */
+    uint64_t spare_count;     /* so many */
+    int64_t trim_at_us;       /* after one could not be deleted */
     struct log_limit limit;
     char *zeroes; /* owned, aligned */
     size_t zeroes_bytes;
@@ -71,12 +73,17 @@ void segment_supply_deinit(struct segment_supply *supply);
 /** Does one slice of work; true where there is more to do at once. @thread the keeper's. */
 bool segment_supply_step(struct segment_supply *supply, int64_t now_us);
 
-/** Hands in segment `number`, which nobody reads or needs any more: the next one after the last
- *  that was handed in. Until it is used again its file keeps its name, and a start after a crash
- *  takes it for a part of the journal; so the oldest one is used first, and the oldest one is what
- *  is too many: a younger one gone first would leave a gap. Returns the number of the segment that
- *  the caller is to delete, 0 for none. @thread the keeper's. */
-MUST_CHECK uint64_t segment_supply_recycle(struct segment_supply *supply, uint64_t number);
+/** True where another old segment may be handed in. */
+static inline bool segment_supply_wants_spare(const struct segment_supply *supply) {
+    return supply->spare_count <= SEGMENT_SPARES_MAX;
+}
+
+/** Hands in segment `number`, which nobody reads or needs any more: the one behind the last that
+ * was handed in. @thread the keeper's. */
+void segment_supply_recycle(struct segment_supply *supply, uint64_t number);
+
+/** Deletes an old segment that is too many; true where one was. @thread the keeper's. */
+bool segment_supply_trim(struct segment_supply *supply, int64_t now_us);
 
 /** The journal may not grow, and what would make room failed: the supply is FULL, so that the
  * writer refuses rather than waits, until it has made a segment again. Nothing changes where one is
