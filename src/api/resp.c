@@ -112,6 +112,9 @@ static void gather(const struct resp_command *commands, size_t count, struct gro
         group->infos[group->commands++] = info;
         group->keys += keys;
         group->room = room;
+        if (info != NULL && info->kind == RESP_COMMAND_QUIT) {
+            return; /* nothing behind it is answered */
+        }
     }
 }
 

@@ -143,16 +143,19 @@ bool program_options_load(struct program_options *options, const struct command_
     return true;
 }
 
-/** Without authentication only this machine may reach the service, unless the user says else. */
-static bool check_listen(const struct server_options *server, const char *key, const char *text,
-                         const char *example, struct fault *fault) {
+/** @param key the option that has the address. Without authentication only this machine may reach
+ *  the service, unless the user says else. */
+static bool check_listen(const struct program_options *options, const char *key, const char *text,
+                         struct fault *fault) {
     struct listen_address address;
     if (!listen_address_parse(text, &address)) {
-        fault_set(fault, "%s: expected an IP address and a port, as %s, got \"%.80s\"", key,
-                  example, text);
+        fault_set(fault,
+                  "%s: expected an IP address and a port, as 127.0.0.1:8080 or [::1]:8080, got "
+                  "\"%.80s\"",
+                  key, text);
         return false;
     }
-    if (!address.loopback && !server->insecure) {
+    if (!address.loopback && !options->server.insecure) {
         fault_set(fault,
                   "%s: expected a loopback address, since there is no authentication, or "
                   "server.insecure = yes; got \"%.80s\"",
@@ -165,10 +168,8 @@ static bool check_listen(const struct server_options *server, const char *key, c
 static bool check_combinations(const struct program_options *options, struct order_terms *terms,
                                struct fault *fault) {
     const char *resp = options->resp.listen.text;
-    if (!check_listen(&options->server, "server.listen", options->server.listen.text,
-                      "127.0.0.1:8080 or [::1]:8080", fault) ||
-        (resp[0] != 0 && !check_listen(&options->server, "resp.listen", resp,
-                                       "127.0.0.1:6390 or [::1]:6390", fault)) ||
+    if (!check_listen(options, "server.listen", options->server.listen.text, fault) ||
+        (resp[0] != 0 && !check_listen(options, "resp.listen", resp, fault)) ||
         !embedded_options_check(&options->memory, &options->journal, fault)) {
         return false;
     }
