@@ -1,14 +1,18 @@
 /** Creates into one MariaDB shard through the store, against a bare loader on the same two tables
- * in the same run: `mariadb_create [ORDERS [BATCH [ROUNDS]]]`.
+ * in the same run: `mariadb_create [ORDERS [BATCH [ROUNDS [BEFORE]]]]`. BEFORE references
+ *  of archived orders are there at the start.
  *
  *  Both sides write the same rows with as many connections and as many rows a transaction. The
  *  loader's statements are built before its time begins, its references are sorted and new, and it
  *  asks nothing; so it is what the tables can take. Sides take turns; a side's rate is its median.
+ *  References come in no order, as those of many partners do.
  *  INSERTs are counted at the server (Com_insert). The server is started here, with the durable
- *  settings that orderd asks for. At the end one row a transaction, one after the other. */
+ *  settings that orderd asks for. At the end one row a transaction, one after the other, in
+ *  turns too. */
 #include "stack/mariadb_bed.h"
 
 #include "adapter/mariadb/order_columns.h"
+#include "base/random.h"
 
 #include <mysql.h>
 #include <pthread.h>
@@ -18,7 +22,7 @@
 #define REQUEST_ORDERS 1000
 #define REQUESTS 32
 #define ROUNDS_MAX 15
-#define SINGLES 500
+#define SINGLES 200
 
 struct side {
     double rates[ROUNDS_MAX];
@@ -58,6 +62,15 @@ static int compare_rates(const void *left, const void *right) {
 static double median(struct side *side) {
     qsort(side->rates, side->rounds, sizeof(side->rates[0]), compare_rates);
     return side->rates[side->rounds / 2];
+}
+
+/** The next draft; its reference is anywhere among the others. */
+static struct order_record next_draft(struct bench *bench) {
+    struct random_source random = {.state = bench->next};
+    struct order_record draft = sample_draft(bench->next++);
+    (void)snprintf(draft.partner_order_id, sizeof(draft.partner_order_id), "%016llx",
+                   (unsigned long long)random_u64(&random));
+    return draft;
 }
 
 /* --- The loader. --- */
@@ -147,7 +160,7 @@ static void prepare_loader(struct bench *bench, struct loader *loader, size_t or
     for (size_t at = 0; at < orders; at += batch) {
         size_t count = bytes_min_size(batch, orders - at);
         for (size_t i = 0; i < count; i++) {
-            rows[i] = sample_draft(bench->next++);
+            rows[i] = next_draft(bench);
         }
         build_transaction(loader->statements + loader->count, rows, count, ids);
         loader->count += 2;
@@ -196,7 +209,7 @@ static void create(struct bench *bench, struct bed *bed, struct side *side, size
     struct order_record *rows = calloc(orders, sizeof(*rows));
     uint8_t *results = calloc(orders, 1);
     for (size_t i = 0; i < orders; i++) {
-        rows[i] = sample_draft(bench->next++);
+        rows[i] = next_draft(bench);
     }
     long long inserts = inserts_so_far(bench);
     int64_t begin_us = clock_monotonic_us();
@@ -236,8 +249,10 @@ static void run(struct bench *bench, size_t rounds) {
         load(bench, &sides[0], bench->orders, bench->batch, LANES, &ids);
         create(bench, &bed, &sides[1], bench->orders, REQUEST_ORDERS, REQUESTS);
     }
-    load(bench, &sides[2], SINGLES, 1, 1, &ids);
-    create(bench, &bed, &sides[3], SINGLES, 1, 1);
+    for (size_t round = 0; round < rounds; round++) {
+        load(bench, &sides[2], SINGLES, 1, 1, &ids);
+        create(bench, &bed, &sides[3], SINGLES, 1, 1);
+    }
     printf("%zu orders a round, %zu rounds, %zu rows a transaction, %d connections\n",
            bench->orders, rounds, bench->batch, LANES);
     print_side("bare loader", &sides[0]);
@@ -248,6 +263,20 @@ static void run(struct bench *bench, size_t rounds) {
     print_side("bare loader", &sides[2]);
     print_side("store", &sides[3]);
     bed_close(&bed);
+}
+
+/** References of orders that have left. */
+static void add_references(const struct bench *bench, size_t count) {
+    static const size_t part = 200000;
+    for (size_t at = 0; at < count; at += part) {
+        (void)server_query(&bench->server, DATABASE,
+                           "INSERT INTO order_refs SELECT 'partner', MD5(seq), seq "
+                           "FROM seq_%zu_to_%zu ORDER BY 2",
+                           at + 1, bytes_min_size(at + part, count));
+    }
+    if (count > 0) {
+        printf("%zu references of archived orders\n", count);
+    }
 }
 
 static size_t argument(int count, char **arguments, int at, size_t otherwise) {
@@ -265,6 +294,7 @@ int main(int argument_count, char **arguments) {
     bench.options.create_batch = bench.batch;
     bench.options.queue_orders = (uint64_t)REQUESTS * REQUEST_ORDERS;
     bed_apply_schema(&bench.options);
+    add_references(&bench, argument(argument_count, arguments, 4, 0));
     run(&bench, rounds);
     server_destroy(&bench.server);
     return 0;
