@@ -121,6 +121,11 @@ MUST_CHECK bool query_find(struct query_service *service, struct query_find *fin
 MUST_CHECK bool query_states_from_memory(struct query_service *service, const void *ids,
                                          size_t count, struct order_state *out);
 
+/** Reads from local memory alone: copies the orders of `ids` that it has, and sets found[i].
+ *  Returns how many it has; query_get finds out about the others. */
+size_t query_orders_from_memory(struct query_service *service, const uint64_t *ids, size_t count,
+                                struct order_record *orders, bool *found);
+
 /** Reads many. True: answered at once, later otherwise. */
 MUST_CHECK bool query_many(struct query_service *service, struct query_many *many);
 

@@ -144,6 +144,13 @@ bool query_states_from_memory(struct query_service *service, const void *ids, si
     return all;
 }
 
+size_t query_orders_from_memory(struct query_service *service, const uint64_t *ids, size_t count,
+                                struct order_record *orders, bool *found) {
+    size_t present = order_table_get_many(service->table, ids, count, orders, found);
+    metric_add(&service->metrics.memory_hits_total, present);
+    return present;
+}
+
 bool query_many(struct query_service *service, struct query_many *many) {
     size_t found = from_memory(service, many);
     metric_add(&service->metrics.memory_hits_total, found);
