@@ -133,10 +133,10 @@ static void answer_get(struct world *world, struct order_get_batch *batch) {
     for (size_t i = 0; i < batch->count; i++) {
         struct order_record *order =
             find(world->archived, world->archived_count, batch->order_ids[i]);
-        batch->results[i] = (uint8_t)(world->archive_fails != ORDER_RESULT_NONE
-                                          ? world->archive_fails
-                                      : order == NULL ? ORDER_RESULT_ABSENT
-                                                      : ORDER_RESULT_FOUND);
+        batch->results[i] =
+            (uint8_t)(world->archive_fails != ORDER_RESULT_NONE ? world->archive_fails
+                      : order == NULL                           ? ORDER_RESULT_ABSENT
+                                                                : ORDER_RESULT_FOUND);
         if (batch->results[i] == ORDER_RESULT_FOUND) {
             batch->orders[i] = *order;
         }
@@ -425,8 +425,8 @@ static void test_a_tier_that_does_not_answer_is_waited_for(void **state) {
         say_result(world, 12, "success");
         world->store_fails = failures[i];
         world->archive_fails = ORDER_RESULT_UNAVAILABLE;
-        run(world, 1000);                         /* 20 s */
-        assert_true(world->store_requests < 25);  /* the pace is bounded */
+        run(world, 1000);                        /* 20 s */
+        assert_true(world->store_requests < 25); /* the pace is bounded */
         assert_int_equal(world->committed, 0);
         world->store_fails = ORDER_RESULT_NONE;
         run(world, 1000);
@@ -444,7 +444,8 @@ static void test_a_time_that_cannot_be_does_not_lose_the_result(void **state) {
     (void)state;
     struct world *world = new_world();
     struct order_record *order = put_order(world, 11, ORDER_STATUS_PENDING);
-    say(world, "{\"order_id\":\"11\",\"result\":\"success\",\"responded_at\":\"1999-01-01T00:00:00Z\"}");
+    say(world,
+        "{\"order_id\":\"11\",\"result\":\"success\",\"responded_at\":\"1999-01-01T00:00:00Z\"}");
     run(world, 30);
     assert_int_equal(order->status, ORDER_STATUS_SUCCESS);
     assert_true(order->responded_at_us > SAMPLE_TIME_US);
