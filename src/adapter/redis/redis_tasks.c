@@ -93,6 +93,7 @@ static bool feed(struct redis_cluster *cluster, struct redis_task *task) {
         command->attempts = 0;
         command->asking = false;
         command->whole = false;
+        command->single = false;
         command->skip = 0;
         command->slot = hash_slot_of_order(redis_command_order_id(command));
         task->open++;
