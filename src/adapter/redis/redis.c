@@ -208,6 +208,7 @@ static bool make(struct redis *redis, struct fault *fault) {
     for (size_t i = 0; i < settings->commands; i++) {
         cluster->commands[i].next = cluster->free_commands;
         cluster->free_commands = &cluster->commands[i];
+        cluster->free_count++;
     }
     for (size_t i = 0; i < REDIS_TASKS_MAX; i++) {
         cluster->tasks[i].next = cluster->free_tasks;

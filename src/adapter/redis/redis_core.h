@@ -148,6 +148,8 @@ struct redis_cluster {
     /* commands */
     struct redis_command *commands; /* owned */
     struct redis_command *free_commands;
+    size_t free_count;
+    bool blocked; /* all commands were under way: first some have to be done */
     struct redis_command_list homeless; /* before the first map */
     struct redis_command_list put_off;
     struct log_limit broken_limit;
