@@ -145,6 +145,8 @@ static void step(struct redis_cluster *cluster) {
     for (size_t i = 0; i < cluster->node_count; i++) {
         redis_node_flush(&cluster->nodes[i]);
     }
+    metric_set(&cluster->metrics.commands_under_way,
+               cluster->settings->commands - cluster->free_count);
 }
 
 static void close_all(struct redis_cluster *cluster) {

@@ -64,7 +64,6 @@ static void command_free(struct redis_cluster *cluster, struct redis_command *co
     command->next = cluster->free_commands;
     cluster->free_commands = command;
     cluster->free_count++;
-    atomic_fetch_sub_explicit(&cluster->metrics.commands_under_way, 1, memory_order_relaxed);
 }
 
 void redis_command_finish(struct redis_cluster *cluster, struct redis_command *command,
@@ -89,7 +88,6 @@ static bool feed(struct redis_cluster *cluster, struct redis_task *task) {
         struct redis_command *command = cluster->free_commands;
         cluster->free_commands = command->next;
         cluster->free_count--;
-        atomic_fetch_add_explicit(&cluster->metrics.commands_under_way, 1, memory_order_relaxed);
         command->task = task;
         command->index = (uint32_t)task->cursor++;
         command->kind = (uint8_t)task->kind;
