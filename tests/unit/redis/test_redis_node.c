@@ -30,7 +30,9 @@ struct node {
     const char *write;         /* to EVAL, EVALSHA, SET */
     const char *slots;         /* to CLUSTER SLOTS; NULL: all slots are here */
     const char *hello;         /* is sent at once */
+    const char *later;         /* the answer to GET on connections after the first */
     bool silent;               /* the thread's */
+    size_t accepted;           /* the thread's */
 };
 
 static void answer(struct node *node, int fd, const redisReply *words) {
@@ -93,6 +95,10 @@ static void *run_node(void *context) {
                 polls[i].fd = accept(node->listener, NULL, NULL);
                 polls[i].revents = 0;
                 readers[i] = redisReaderCreate();
+                if (node->accepted++ > 0 && node->later != NULL) {
+                    node->silent = false;
+                    node->get = node->later;
+                }
                 if (node->hello != NULL) {
                     ssize_t sent = send(polls[i].fd, node->hello, strlen(node->hello), 0);
                     (void)sent;
@@ -282,6 +288,23 @@ static void test_a_node_that_says_nothing_is_unavailable_in_time(void **state) {
     assert_true(clock_monotonic_us() - begin_us >= TIMEOUT_MS * 1000 / 2);
 }
 
+static void test_a_connection_that_died_without_a_word_is_made_anew(void **state) {
+    (void)state;
+    struct node node = {.get = NULL, .later = "$-1\r\n"};
+    struct harness harness;
+    node_open(&node);
+    node_start(&node);
+    harness_open(&harness, &node);
+    get_all(&harness);
+    assert_results(&harness, ORDER_RESULT_UNAVAILABLE);
+    for (int tries = 0; tries < 20 && harness.results[0] != ORDER_RESULT_ABSENT; tries++) {
+        get_all(&harness);
+    }
+    assert_results(&harness, ORDER_RESULT_ABSENT);
+    harness_close(&harness);
+    node_stop(&node);
+}
+
 static void test_what_breaks_the_protocol_is_unavailable(void **state) {
     (void)state;
     static const char *const hostile[] = {
@@ -415,6 +438,7 @@ int main(void) {
         cmocka_unit_test(test_values_that_are_no_order_are_broken),
         cmocka_unit_test(test_errors_are_unavailable),
         cmocka_unit_test(test_a_node_that_says_nothing_is_unavailable_in_time),
+        cmocka_unit_test(test_a_connection_that_died_without_a_word_is_made_anew),
         cmocka_unit_test(test_what_breaks_the_protocol_is_unavailable),
         cmocka_unit_test(test_hostile_maps_are_not_taken),
         cmocka_unit_test(test_redirections_without_end_are_bounded),
