@@ -297,7 +297,8 @@ static void test_a_connection_that_died_without_a_word_is_made_anew(void **state
     harness_open(&harness, &node);
     get_all(&harness);
     assert_results(&harness, ORDER_RESULT_UNAVAILABLE);
-    for (int tries = 0; tries < 20 && harness.results[0] != ORDER_RESULT_ABSENT; tries++) {
+    for (int tries = 0; tries < 200 && harness.results[0] != ORDER_RESULT_ABSENT; tries++) {
+        (void)usleep(10000);
         get_all(&harness);
     }
     assert_results(&harness, ORDER_RESULT_ABSENT);
