@@ -119,6 +119,7 @@ static void compose(struct program_options *options) {
         {"archive", archive_option_table, archive_option_count, &options->archive},
         {"http", http_option_table, HTTP_OPTION_COUNT, &options->http},
         {"api", api_option_table, api_option_count, &options->api},
+        {"resp", resp_option_table, RESP_OPTION_COUNT, &options->resp},
     };
     memcpy(options->sections, sections, sizeof(sections));
     options->config =
@@ -142,20 +143,23 @@ bool program_options_load(struct program_options *options, const struct command_
     return true;
 }
 
-static bool check_listen(const struct server_options *server, struct fault *fault) {
+/** @param key the option that has the address. Without authentication only this machine may reach
+ *  the service, unless the user says else. */
+static bool check_listen(const struct program_options *options, const char *key, const char *text,
+                         struct fault *fault) {
     struct listen_address address;
-    if (!listen_address_parse(server->listen.text, &address)) {
+    if (!listen_address_parse(text, &address)) {
         fault_set(fault,
-                  "server.listen: expected an IP address and a port, as 127.0.0.1:8080 or "
-                  "[::1]:8080, got \"%.80s\"",
-                  server->listen.text);
+                  "%s: expected an IP address and a port, as 127.0.0.1:8080 or [::1]:8080, got "
+                  "\"%.80s\"",
+                  key, text);
         return false;
     }
-    if (!address.loopback && !server->insecure) {
+    if (!address.loopback && !options->server.insecure) {
         fault_set(fault,
-                  "server.listen: expected a loopback address, since there is no authentication, "
-                  "or server.insecure = yes; got \"%.80s\"",
-                  server->listen.text);
+                  "%s: expected a loopback address, since there is no authentication, or "
+                  "server.insecure = yes; got \"%.80s\"",
+                  key, text);
         return false;
     }
     return true;
@@ -163,7 +167,9 @@ static bool check_listen(const struct server_options *server, struct fault *faul
 
 static bool check_combinations(const struct program_options *options, struct order_terms *terms,
                                struct fault *fault) {
-    if (!check_listen(&options->server, fault) ||
+    const char *resp = options->resp.listen.text;
+    if (!check_listen(options, "server.listen", options->server.listen.text, fault) ||
+        (resp[0] != 0 && !check_listen(options, "resp.listen", resp, fault)) ||
         !embedded_options_check(&options->memory, &options->journal, fault)) {
         return false;
     }

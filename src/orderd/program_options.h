@@ -6,6 +6,7 @@
 #include "api/api.h"
 #include "memory/memory_options.h"
 #include "net/http_server.h"
+#include "net/resp_server.h"
 #include "service/order_options.h"
 
 #define SERVER_OPTIONS(X)                                                                          \
@@ -30,7 +31,7 @@ struct store_options {
     STORE_OPTIONS(CONFIG_FIELD)
 };
 
-#define PROGRAM_SECTIONS 8
+#define PROGRAM_SECTIONS 9
 
 struct program_options {
     struct server_options server;
@@ -41,6 +42,7 @@ struct program_options {
     struct archive_options archive;
     struct http_options http;
     struct api_options api;
+    struct resp_options resp;
     struct config_section sections[PROGRAM_SECTIONS];
     struct config config;
 };

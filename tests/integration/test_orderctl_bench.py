@@ -80,14 +80,14 @@ def test_refusals_are_counted_apart():
 
 
 def test_lost_connections_are_errors_and_made_again():
-    with orderctl.Responder("--fault", "close", "--every", 50) as responder:
+    with orderctl.Responder("--fault", "close", "--every", 200) as responder:
         report = bench("http-get", "--connections", 4, server=responder, status=1)
         assert report["errors"] > 0 and report["ops"] > report["errors"], report
         assert "connection ended" in report["first_error"], report
 
 
 def test_an_answer_that_cannot_be_read_is_an_error():
-    with orderctl.Responder("--fault", "malformed", "--every", 20) as responder:
+    with orderctl.Responder("--fault", "malformed", "--every", 500) as responder:
         report = bench("http-get", "--connections", 4, server=responder, status=1)
         assert report["errors"] > 0 and "cannot be read" in report["first_error"], report
 

@@ -89,7 +89,7 @@ static void *run_reads(void *context) {
     }
 }
 
-static bool start_threads(struct embedded *embedded, struct fault *fault) {
+bool embedded_start(struct embedded *embedded, struct fault *fault) {
     static void *(*const mains[])(void *) = {run_store, run_keeper, run_puts, run_reads};
     static const char *const names[] = {"store", "keeper", "archive-put", "archive-read"};
     for (size_t i = 0; i < THREAD_COUNT; i++) {
@@ -216,10 +216,6 @@ struct embedded *embedded_open(const struct embedded_parts *parts, struct fault 
         return NULL;
     }
     register_metrics(embedded, parts->metrics);
-    if (!start_threads(embedded, fault)) {
-        embedded_close(embedded);
-        return NULL;
-    }
     return embedded;
 }
 

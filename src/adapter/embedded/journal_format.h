@@ -58,7 +58,8 @@ struct journal_frame_header {
     int64_t time_us;       /* service clock */
     uint32_t record_count;
     uint32_t release_count;
-    uint64_t reserved[2];
+    uint64_t record_digest; /* of the records' own checksums, see journal_format.c */
+    uint64_t reserved;
 };
 
 _Static_assert(sizeof(struct journal_frame_header) == JOURNAL_FRAME_HEADER_BYTES, "on disk");
