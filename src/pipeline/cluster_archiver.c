@@ -54,6 +54,7 @@ struct cluster_archiver {
     bool from_scan;   /* the orders in hand */
     bool uncommitted; /* something was read since the last commit */
     bool scanned;     /* the last turn was the scan's: the next one is the topic's */
+    bool caught_up;   /* the topic had nothing more at the last read */
     unsigned reads;   /* of this batch */
     unsigned attempts;
     int64_t wake_at_us;
@@ -167,7 +168,8 @@ static void read_done(struct port_request *request) {
     }
     archiver->uncommitted |= archiver->read.count > 0;
     archiver->reads++;
-    if (archiver->read.count < archiver->read.limit || archiver->reads >= READS_MAX ||
+    archiver->caught_up = archiver->read.count < archiver->read.limit;
+    if (archiver->caught_up || archiver->reads >= READS_MAX ||
         archiver->count == CLUSTER_ARCHIVER_BATCH_MAX) {
         close_batch(archiver);
     }
@@ -196,10 +198,15 @@ static void scan_done(struct port_request *request) {
     }
 }
 
+/** True where it is the scan's turn. While the topic or the settling has a backlog, most of what a
+ *  scan would find is there already. */
+static bool is_for_scan(const struct cluster_archiver *archiver) {
+    return !archiver->scanned && archiver->reads == 0 && archiver->caught_up &&
+           monotonic_us(archiver) >= archiver->scan_at_us && !settling_is_late(archiver->settling);
+}
+
 static enum port_submit begin_collecting(struct cluster_archiver *archiver) {
-    int64_t now_us = monotonic_us(archiver);
-    bool scan_is_due = now_us >= archiver->scan_at_us;
-    if (scan_is_due && !archiver->scanned && archiver->reads == 0) {
+    if (is_for_scan(archiver)) {
         const struct cluster_archiver_options *options = archiver->parts.options;
         archiver->scan.thorough = true;
         archiver->scan.limit = CLUSTER_ARCHIVER_BATCH_MAX;

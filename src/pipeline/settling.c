@@ -6,6 +6,8 @@
 #define BLOCK_US 1000000
 #define BLOCKS 8192
 
+#define LATE_US 2000000
+
 #define PAUSE_US_MIN 100000
 #define PAUSE_US_MAX 10000000
 
@@ -62,6 +64,12 @@ size_t settling_room(const struct settling *settling) {
 
 static struct settle_block *block_at(struct settling *settling, size_t number) {
     return &settling->blocks[(settling->first_block + number) % BLOCKS];
+}
+
+bool settling_is_late(const struct settling *settling) {
+    return settling->block_count > 0 &&
+           clock_now_us(settling->parts.monotonic) >
+               settling->blocks[settling->first_block].due_us + LATE_US;
 }
 
 void settling_add(struct settling *settling, const uint64_t *order_ids, size_t count) {

@@ -62,6 +62,10 @@ struct settling_metrics *settling_metrics(struct settling *settling);
 /** How many more orders it takes. */
 size_t settling_room(const struct settling *settling);
 
+/** True where orders that were due a while ago have not left yet: the store has more to do already.
+ */
+MUST_CHECK bool settling_is_late(const struct settling *settling);
+
 /** Takes orders that were verified just now; there must be room for them. */
 void settling_add(struct settling *settling, const uint64_t *order_ids, size_t count);
 
