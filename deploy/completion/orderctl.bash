@@ -7,7 +7,7 @@
 
 # The commands.
 _orderctl_commands() {
-    echo "create get find set watch stats import verify bench help"
+    echo "create get find set watch stats import verify schema bench help"
 }
 
 # _orderctl_options COMMAND: its options, and those that every command has.
@@ -21,6 +21,7 @@ _orderctl_options() {
     stats) options="--interval" ;;
     import) options="--parallel --retries" ;;
     verify) options="--window" ;;
+    schema) options="--config --set" ;;
     bench)
         options="--connections --batch --depth --seconds --warmup --threads --rate --ids --cpu
             --allow-absent --resp --command --key-prefix --any-value --path --partner-code --orders
@@ -48,7 +49,7 @@ _orderctl_value() {
     case $1 in
     --payment-type) _orderctl_words "$2" "pay_with_bank pay_with_card pay_with_wallet" ;;
     --command) _orderctl_words "$2" "get mget" ;;
-    --ids) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
+    --ids | --config) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
     esac
 }
 
@@ -59,6 +60,7 @@ _orderctl_positional() {
     bench/1) _orderctl_words "$3" "statuses get create http-get http-create resp load" ;;
     help/1) _orderctl_words "$3" "$(_orderctl_commands)" ;;
     import/1) mapfile -t COMPREPLY < <(compgen -f -- "$3") ;;
+    schema/1) _orderctl_words "$3" "apply" ;;
     verify/1) mapfile -t COMPREPLY < <(compgen -d -- "$3") ;;
     esac
 }

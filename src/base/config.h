@@ -66,6 +66,8 @@ struct config {
     char file[CONFIG_TEXT_MAX]; /* that was read, cut to fit; empty: none */
     /** Where in it the options' present values stand, section by section; 0: not from there. */
     unsigned lines[CONFIG_OPTIONS_MAX];
+    /** Sections that are not here are another program's: they are passed over, not refused. */
+    bool skips_other_sections;
 };
 
 /** Writes every default into the modules' structs. */

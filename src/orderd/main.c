@@ -1,7 +1,6 @@
 /** orderd: the daemon. Reads the configuration, opens the tiers, starts the threads, and then waits
  *  for signals, keeping the service clock and a few gauges up to date meanwhile. */
 #include "orderd/listen_address.h"
-#include "orderd/pipelines.h"
 #include "orderd/worker.h"
 
 #include <signal.h>
@@ -39,7 +38,6 @@ struct program {
     struct service_clock clock;
     struct metrics *metrics;
     struct backend *backend;
-    struct pipelines *pipelines;
     struct worker **workers; /* owned */
     size_t worker_count;
     char address[CONFIG_TEXT_MAX + 8];      /* with the port that was taken */
@@ -108,15 +106,6 @@ static bool open_tiers(struct program *program, struct fault *fault) {
     const struct backend_parts parts = backend_parts(program);
     program->backend = backend_embedded_open(&parts, fault);
     return program->backend != NULL;
-}
-
-static bool start_tiers(struct program *program, struct fault *fault) {
-    const struct backend_parts parts = backend_parts(program);
-    if (!program->backend->ops->start(program->backend, fault)) {
-        return false;
-    }
-    program->pipelines = pipelines_start(&parts, program->backend, fault);
-    return program->pipelines != NULL;
 }
 
 static size_t thread_count(const struct program *program) {
@@ -222,9 +211,6 @@ static void drain_workers(struct program *program) {
  *  the cache, is still completed into its memory. */
 static void close_program(struct program *program) {
     drain_workers(program);
-    if (program->pipelines != NULL) {
-        pipelines_stop(program->pipelines);
-    }
     if (program->backend != NULL) {
         program->backend->ops->close(program->backend);
     }
@@ -276,7 +262,8 @@ static int serve(struct program *program) {
     metrics_register(program->metrics, "process", NULL, process_metric_table,
                      ARRAY_COUNT(process_metric_table), &program->process_metrics);
     if (!open_tiers(program, &fault) || !make_workers(program, &fault) ||
-        !start_tiers(program, &fault) || !start_workers(program, &fault)) {
+        !program->backend->ops->start(program->backend, &fault) ||
+        !start_workers(program, &fault)) {
         log_error(&program->log, "orderd", "not started: %s", fault.text);
         close_program(program);
         return EXIT_FAILURE;

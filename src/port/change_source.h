@@ -1,5 +1,5 @@
 /** The log of one shard of the store, from which the relay publishes: every committed change of
- *  `orders`, in commit order. Implemented by adapter/mariadb (the binlog); simulated in tests.
+ *  `orders`, in commit order. Implemented by adapter/mariadb_binlog; simulated in tests.
  *
  *  What is handed out ends at a commit; its position may be stored once all of it, and everything
  *  before, is safely in the next place.
@@ -35,7 +35,8 @@ struct change_source_read {
 
 struct change_source_open {
     struct port_request request;
-    char position[LEASE_POSITION_MAX]; /* in: where to begin; empty: the present end */
+    /** In: where to begin; empty: the present end. Out, with OK: where it began. */
+    char position[LEASE_POSITION_MAX];
     enum change_source_result result;
     void *next; /* the port's, while it has the request */
 };

@@ -400,6 +400,7 @@ static void draw_regime(struct sim *sim) {
     regime->step_us_max = (int64_t)(sim_below(sim, 8) + 1) * 1000;
     regime->client_count = (size_t)sim_below(sim, SIM_CLIENTS_MAX - 8) + 8;
     regime->reference_count = (uint32_t)sim_below(sim, 2000) + 20;
+    regime->slot_count = sim_below(sim, 3) == 0 ? 4 : ORDER_SLOT_COUNT;
     for (size_t i = 0; i < SIM_ACTOR_COUNT; i++) {
         regime->weights[i] = (uint32_t)sim_below(sim, 10) + 1;
     }
@@ -442,7 +443,7 @@ void sim_run(struct sim *sim, uint64_t seed, uint64_t steps, bool verbose) {
     sim->disk.preempt_context = sim;
     sim->archive.preempt = preempt;
     sim->archive.preempt_context = sim;
-    sim_model_init(&sim->model, sim->regime.reference_count);
+    sim_model_init(&sim->model, sim->regime.reference_count, sim->regime.slot_count);
     sim_clients_init(sim);
     start_process(sim);
     run_steps(sim, steps);

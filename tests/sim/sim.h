@@ -124,6 +124,7 @@ struct sim_regime {
     int64_t step_us_max; /* how far time moves in a step, mostly */
     size_t client_count;
     uint32_t reference_count; /* references that the clients share */
+    unsigned slot_count;      /* of their ids */
     uint32_t crash_rate;      /* of a million steps */
     uint32_t preempt_rate;    /* of a million operations */
     struct sim_disk_rates disk_rates;

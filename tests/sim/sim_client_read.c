@@ -185,7 +185,7 @@ void sim_begin_find(struct sim_operation *operation) {
     operation->find.newest = newest == NULL ? -1 : (int32_t)(newest - sim->model.orders);
     operation->find.newest_version = newest == NULL ? 0 : newest->version;
     find->done = find_done;
-    sim_reference_set(&find->order, reference);
+    sim_reference_set(&sim->model, &find->order, reference);
     if (query_find(operation->loop->query, find)) {
         find_done(find);
     }

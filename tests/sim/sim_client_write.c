@@ -13,7 +13,7 @@ static void draw_create(struct sim *sim, struct sim_create_view *view) {
     uint32_t range = sim->regime.reference_count;
     range = sim_below(sim, 2) == 0 ? range : range / 8 + 1;
     uint32_t reference = (uint32_t)sim_below(sim, range);
-    sim_reference_set(&draft, reference);
+    sim_reference_set(&sim->model, &draft, reference);
     view->serial = 0;
     draft.amount = 1000 + reference * 10 + (sim_below(sim, 8) == 0 ? 1 : 0);
     if (sim_below(sim, 4) == 0) {

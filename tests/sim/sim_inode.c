@@ -176,9 +176,10 @@ static void lose_sector(struct sim_page *page, size_t sector, unsigned keep_of_e
         return;
     }
     size_t kept = SIM_SECTOR_BYTES;
-    if (random_chance(&disk->random, 1, 64)) {
-        /* The head stopped in the middle of it. */
-        kept = (size_t)random_below(&disk->random, SIM_SECTOR_BYTES);
+    if (random_chance(&disk->random, 1, 8)) {
+        /* It broke off in the middle of the sector: at any byte, or between cache lines. */
+        size_t unit = random_chance(&disk->random, 1, 2) ? 1 : CACHE_LINE_BYTES;
+        kept = unit * (size_t)random_below(&disk->random, SIM_SECTOR_BYTES / unit);
         disk->counts.sectors_torn++;
     }
     disk->counts.sectors_kept++;

@@ -6,26 +6,41 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-void sim_model_init(struct sim_model *model, uint32_t reference_count) {
+void sim_reference_set(const struct sim_model *model, struct order_record *record,
+                       uint32_t reference) {
+    memset(record->partner_code, 0, sizeof(record->partner_code));
+    memset(record->partner_order_id, 0, sizeof(record->partner_order_id));
+    (void)snprintf(record->partner_code, sizeof(record->partner_code), "p%u", reference % 3);
+    (void)snprintf(record->partner_order_id, sizeof(record->partner_order_id), "r.%u.%x", reference,
+                   model->salts[reference]);
+}
+
+static void draw_salts(struct sim_model *model, unsigned slot_count) {
+    struct order_record record = {.order_id = 0};
+    for (uint32_t i = 0; i < model->reference_count; i++) {
+        do {
+            model->salts[i]++;
+            sim_reference_set(model, &record, i);
+        } while (order_slot_from_hash(order_record_reference_hash(&record)) >= slot_count);
+    }
+}
+
+void sim_model_init(struct sim_model *model, uint32_t reference_count, unsigned slot_count) {
     *model = (struct sim_model){.next_change = 1, .reference_count = reference_count};
     memset(model->buckets, 0xff, sizeof(model->buckets));
     model->newest = malloc(reference_count * sizeof(*model->newest));
-    assert(model->newest != NULL);
+    model->salts = calloc(reference_count, sizeof(*model->salts));
+    assert(model->newest != NULL && model->salts != NULL);
     memset(model->newest, 0xff, reference_count * sizeof(*model->newest));
+    draw_salts(model, slot_count);
 }
 
 void sim_model_deinit(struct sim_model *model) {
     free(model->orders);
     free(model->changes);
     free(model->newest);
+    free(model->salts);
     free(model->serials);
-}
-
-void sim_reference_set(struct order_record *record, uint32_t reference) {
-    memset(record->partner_code, 0, sizeof(record->partner_code));
-    memset(record->partner_order_id, 0, sizeof(record->partner_order_id));
-    (void)snprintf(record->partner_code, sizeof(record->partner_code), "p%u", reference % 3);
-    (void)snprintf(record->partner_order_id, sizeof(record->partner_order_id), "r.%u", reference);
 }
 
 uint32_t sim_reference_of(const struct order_record *record) {

@@ -43,6 +43,7 @@ struct sim_model {
     int32_t buckets[SIM_MODEL_BUCKETS];
     int32_t *newest; /* owned: by reference, the newest order; -1: none */
     uint32_t reference_count;
+    uint32_t *salts; /* owned: by reference, what puts it into one of the slots */
     uint64_t last_id[ORDER_SLOT_COUNT];
     /** Creates and changes that can be told apart carry a number of their own. By number: what is
      *  known of it. [0] is not used. */
@@ -60,11 +61,14 @@ enum sim_serial { SIM_SERIAL_OPEN, SIM_SERIAL_COMMITTED, SIM_SERIAL_REFUSED };
  * clock ever says, and within the minute that a time may lie ahead. */
 #define SIM_SERIAL_TIME_US INT64_C(59000000)
 
-void sim_model_init(struct sim_model *model, uint32_t reference_count);
+/** @param slot_count the references share so many slots, so that ids of a slot are short at times.
+ */
+void sim_model_init(struct sim_model *model, uint32_t reference_count, unsigned slot_count);
 void sim_model_deinit(struct sim_model *model);
 
 /** The text of a reference, and back. */
-void sim_reference_set(struct order_record *record, uint32_t reference);
+void sim_reference_set(const struct sim_model *model, struct order_record *record,
+                       uint32_t reference);
 uint32_t sim_reference_of(const struct order_record *record);
 
 /** NULL where nobody has heard of it. */

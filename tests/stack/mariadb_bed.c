@@ -28,7 +28,7 @@ void bed_sleep_ms(int time_ms) {
 void bed_options(struct mysql_options *options, const struct mariadb_server_process *servers,
                  size_t count, const char *database) {
     struct config_section section = {"mysql", mysql_option_table, mysql_option_count, options};
-    struct config config = {&section, 1};
+    struct config config = {.sections = &section, .section_count = 1};
     struct fault fault;
     char setting[300];
     char shards[200];

@@ -321,7 +321,7 @@ static void obey(struct driver *driver, const char *line) {
 static bool read_settings(int count, char **arguments, struct redis_settings *settings) {
     struct redis_options options;
     struct config_section section = {"redis", redis_option_table, redis_option_count, &options};
-    struct config config = {&section, 1};
+    struct config config = {.sections = &section, .section_count = 1};
     struct fault fault;
     config_set_defaults(&config);
     for (int i = 1; i < count; i++) {

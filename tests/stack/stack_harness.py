@@ -299,12 +299,18 @@ def taken(data, at, size):
 
 
 def wait_for_messages(topic, count, seconds=30):
-    """Waits until a topic has at least so many messages, and returns them."""
+    """Waits until a topic has at least so many messages, and returns them. The topic may be made
+    meanwhile."""
 
     def enough():
-        with kafka() as client:
-            ends = client.offsets(topic)
-            begins = client.offsets(topic, kafka_client.EARLIEST)
+        try:
+            with kafka() as client:
+                ends = client.offsets(topic)
+                begins = client.offsets(topic, kafka_client.EARLIEST)
+        except KafkaError as error:
+            if error.code not in kafka_client.NOT_THERE_YET:
+                raise
+            return False
         return sum(ends) - sum(begins) >= count
 
     wait_for(enough, seconds, f"{count} messages in {topic}")

@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import tempfile
+import threading
 import time
 
 import stack_harness as stack
@@ -321,6 +322,18 @@ def test_kafka_gives_back_what_was_published_also_after_a_crash():
     assert [(one.key, one.value or b"") for one in got] == expected, got
     assert [one.offset for one in got] == [0, 1, 2] and {one.partition for one in got} == {2}
     assert all(one.headers == {"event": "created"} for one in got), got
+
+
+def test_messages_of_a_topic_that_is_made_later_are_waited_for():
+    def publish():
+        with stack.kafka() as client:
+            client.create_topics({"demo.later": 12})
+        stack.publish("demo.later", [("k", "v")])
+
+    later = threading.Timer(0.5, publish)
+    later.start()
+    assert [one.value for one in stack.wait_for_messages("demo.later", 1)] == [b"v"]
+    later.join()
 
 
 def test_a_group_keeps_its_offset_and_can_be_removed():

@@ -12,8 +12,12 @@ LIST_OFFSETS, METADATA, OFFSET_FETCH, FIND_COORDINATOR = 2, 3, 9, 10
 LIST_GROUPS, CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, DELETE_GROUPS = 16, 19, 20, 22, 42
 EARLIEST, LATEST = -2, -1
 UNKNOWN_TOPIC, TOPIC_EXISTS, NON_EMPTY_GROUP, GROUP_NOT_FOUND = 3, 36, 68, 69
+LEADER_NOT_AVAILABLE, NOT_LEADER = 5, 6
+NOT_THERE_YET = (UNKNOWN_TOPIC, LEADER_NOT_AVAILABLE, NOT_LEADER)  # said of a new topic for a moment
 ERRORS = {
     UNKNOWN_TOPIC: "unknown topic or partition",
+    LEADER_NOT_AVAILABLE: "the partition has no leader yet",
+    NOT_LEADER: "the partition has another leader",
     14: "coordinator load in progress",
     15: "coordinator not available",
     16: "not the coordinator",
@@ -127,7 +131,9 @@ class Kafka(wire.Client):
 
     def offsets(self, topic, at=LATEST):
         """The offset at which each partition of a topic ends, or begins with EARLIEST."""
-        count = self.topics()[topic]
+        count = self.topics().get(topic)
+        if count is None:
+            raise KafkaError(UNKNOWN_TOPIC, f"topic {topic}")
         partitions = [struct.pack(">iq", number, at) for number in range(count)]
         body = struct.pack(">i", -1) + array([text(topic) + array(partitions)])
         answer = self.exchange(LIST_OFFSETS, 1, body)

@@ -2,11 +2,13 @@
 
 import base64
 import getpass
+import json
 import os
 import shutil
 import signal
 import socket
 import time
+import urllib.request
 
 from stacklib import download, layout, mysql, process, redis, wire
 from stacklib.cassandra import CassandraError
@@ -78,7 +80,7 @@ class Server:
         self.conf.mkdir(parents=True, exist_ok=True)
         self.data.mkdir(parents=True, exist_ok=True)
         for template, name in self.templates:
-            (self.conf / name).write_text(layout.render(template, self.values()))
+            layout.write_private(self.conf / name, layout.render(template, self.values()))
 
     def start(self):
         """Starts it where it is down and waits until it answers. Returns (pid, was started)."""
@@ -328,6 +330,69 @@ class CassandraNode(Server):
             connection.query("SELECT release_version FROM system.local")
 
 
+class Debezium(Server):
+    """Kafka Connect with Debezium on the first shard, to compare the relay with. Started only by its
+    name; wants mariadb-0 with its tables, and kafka."""
+
+    templates = (
+        ("connect.properties.in", "connect.properties"),
+        ("debezium.properties.in", "debezium.properties"),
+    )
+    pom = "debezium"
+
+    def values(self):
+        settings = layout.read_env()
+        return {
+            **super().values(),
+            "BROKER": layout.address("kafka"),
+            "MYSQL_PORT": layout.port("mariadb-0"),
+            "MYSQL_PASSWORD": settings["MYSQL_PASSWORD"],
+        }
+
+    def set_up(self):
+        """Each start begins where the binlog then ends: a position from before would be of no use
+        where the binlog was reset meanwhile."""
+        down = [name for name in ("mariadb-0", "kafka") if process.find(name) is None]
+        if down:
+            raise layout.StackError(f"{self.name} needs {' and '.join(down)}: start it first")
+        (self.data / "offsets").unlink(missing_ok=True)
+        with BY_NAME["mariadb-0"].as_root() as root:
+            root.query(f"""
+                SET SESSION sql_log_bin = 0;
+                CREATE OR REPLACE USER debezium@'%' IDENTIFIED BY '{self.values()["MYSQL_PASSWORD"]}';
+                GRANT SELECT ON orders.* TO debezium@'%';
+                GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO debezium@'%'""")
+
+    def command(self):
+        heap = os.environ.get("STACK_DEBEZIUM_HEAP") or "1g"
+        return [
+            download.java(),
+            *(f"-Xmx{heap}", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"),
+            "-cp",
+            download.class_path(self.pom),
+            "org.apache.kafka.connect.cli.ConnectStandalone",
+            self.conf / "connect.properties",
+            self.conf / "debezium.properties",
+        ]
+
+    def check(self):
+        """Until the connector and its task run, and MariaDB sends it the binlog: what is committed
+        before may be passed over. A task that failed ends the wait."""
+        url = f"http://{self.address}/connectors/orders-0/status"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            found = json.load(answer)
+        for part in [found["connector"], *found["tasks"]]:
+            if part["state"] == "FAILED":
+                raise layout.StackError(f"{self.name}: {part.get('trace', 'failed')[:2000]}")
+        states = [found["connector"]["state"], *(task["state"] for task in found["tasks"])]
+        if states != ["RUNNING", "RUNNING"]:
+            raise ConnectionError(f"the connector and its task: {' '.join(states)}")
+        with BY_NAME["mariadb-0"].as_root() as root:
+            is_sent = "SELECT 1 FROM information_schema.processlist WHERE user = 'debezium'"
+            if not root.query(is_sent + " AND command = 'Binlog Dump'"):
+                raise ConnectionError("it does not read the binlog yet")
+
+
 # --- The Redis Cluster: what the six nodes are together ---
 
 
@@ -415,4 +480,6 @@ SERVERS = [
     KafkaBroker("kafka"),
     CassandraNode("cassandra"),
 ]
-BY_NAME = {server.name: server for server in SERVERS}
+# Beside the stack: for benches.
+OPTIONAL = [Debezium("debezium")]
+BY_NAME = {server.name: server for server in SERVERS + OPTIONAL}

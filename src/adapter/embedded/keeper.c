@@ -64,6 +64,14 @@ static void set_snapshot_state(struct keeper *keeper, enum embedded_store_snapsh
     atomic_store_explicit(&keeper->store->snapshot_state, (int)state, memory_order_release);
 }
 
+/** True where the supply may make another segment: the journal is below its limit, or an old one
+ *  can be used again. */
+static bool may_supply(const struct keeper *keeper) {
+    return keeper->supply->spare_count > 0 ||
+           segment_list_bytes(keeper->segments) + keeper->supply->segment_bytes <=
+               keeper->limits.max_bytes;
+}
+
 static void give_up(struct keeper *keeper, int64_t now_us, const struct fault *fault) {
     log_write_limited(keeper->log, &keeper->limit, LOG_ERROR, "checkpoint", "given up: %s",
                       fault->text);
@@ -71,6 +79,9 @@ static void give_up(struct keeper *keeper, int64_t now_us, const struct fault *f
     keeper->writing = false;
     keeper->retry_at_us = now_us + RETRY_US;
     set_snapshot_state(keeper, STORE_SNAPSHOT_NONE);
+    if (!may_supply(keeper)) {
+        segment_supply_refuse(keeper->supply); /* only a checkpoint would make room */
+    }
 }
 
 static void conclude_checkpoint(struct keeper *keeper) {
@@ -159,14 +170,6 @@ static bool step_removal(struct keeper *keeper) {
     segment_supply_recycle(keeper->supply, oldest.number);
     metric_add(&keeper->metrics.segments_removed_total, 1);
     return true;
-}
-
-/** True where the supply may make another segment: the journal is below its limit, or an old one
- *  can be used again. */
-static bool may_supply(const struct keeper *keeper) {
-    return keeper->supply->spare_count > 0 ||
-           segment_list_bytes(keeper->segments) + keeper->supply->segment_bytes <=
-               keeper->limits.max_bytes;
 }
 
 bool keeper_step(struct keeper *keeper, int64_t now_us) {

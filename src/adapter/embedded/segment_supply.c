@@ -275,3 +275,10 @@ bool segment_supply_trim(struct segment_supply *supply, int64_t now_us) {
     take_spare(supply);
     return true;
 }
+
+void segment_supply_refuse(struct segment_supply *supply) {
+    if (!segment_supply_is_ready(supply)) {
+        set_state(supply, SEGMENT_SUPPLY_FULL);
+        mailbox_wake(supply->writer);
+    }
+}

@@ -31,7 +31,7 @@ struct ready_segment {
 
 enum segment_supply_state {
     SEGMENT_SUPPLY_WORKING,
-    SEGMENT_SUPPLY_FULL,  /* the disk has no room: tried again with every step that is due */
+    SEGMENT_SUPPLY_FULL,  /* there is no room: tried again with every step that is due */
     SEGMENT_SUPPLY_FAILED /* the disk refuses: tried again likewise */
 };
 
@@ -84,6 +84,12 @@ void segment_supply_recycle(struct segment_supply *supply, uint64_t number);
 
 /** Deletes an old segment that is too many; true where one was. @thread the keeper's. */
 bool segment_supply_trim(struct segment_supply *supply, int64_t now_us);
+
+/** The journal may not grow, and what would make room failed: the supply is FULL, so that the
+ * writer refuses rather than waits, until it has made a segment again. Nothing changes where one is
+ * ready.
+ *  @thread the keeper's. */
+void segment_supply_refuse(struct segment_supply *supply);
 
 /** Takes the next segment; false where none is ready. @thread the writer's. */
 MUST_CHECK bool segment_supply_take(struct segment_supply *supply, struct ready_segment *segment);

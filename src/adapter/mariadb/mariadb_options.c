@@ -7,23 +7,14 @@
 /* What the address of a socket holds. */
 #define SOCKET_PATH_MAX 107
 
+#define BLANKS " \t"
+
 const struct config_option mysql_option_table[] = {
 #define X(...) CONFIG_ENTRY_OF(struct mysql_options, __VA_ARGS__)
     MYSQL_OPTIONS(X)
 #undef X
 };
 const size_t mysql_option_count = ARRAY_COUNT(mysql_option_table);
-
-static struct slice trimmed(struct slice text) {
-    while (text.size > 0 && text.data[0] == ' ') {
-        text.data++;
-        text.size--;
-    }
-    while (text.size > 0 && text.data[text.size - 1] == ' ') {
-        text.size--;
-    }
-    return text;
-}
 
 static bool read_port(struct slice text, uint16_t *port) {
     uint32_t value = 0;
@@ -67,35 +58,44 @@ static bool read_server(struct slice text, struct mariadb_server *server) {
     return true;
 }
 
+/** Adds the next server. */
+static bool add_server(struct slice text, struct mariadb_settings *settings, struct fault *fault) {
+    if (settings->shard_count == MARIADB_SHARDS_MAX) {
+        fault_set(fault, "mysql.shards: expected at most %d servers", MARIADB_SHARDS_MAX);
+        return false;
+    }
+    struct mariadb_server *server = &settings->servers[settings->shard_count];
+    server->shard = (uint32_t)settings->shard_count;
+    if (!read_server(text, server)) {
+        fault_set(fault, "mysql.shards: expected host:port or the path of a socket, got \"%.*s\"",
+                  (int)text.size, text.data);
+        return false;
+    }
+    for (size_t i = 0; i < settings->shard_count; i++) {
+        if (strcmp(settings->servers[i].name, server->name) == 0) {
+            fault_set(fault, "mysql.shards: expected each server once, got %s twice", server->name);
+            return false;
+        }
+    }
+    settings->shard_count++;
+    return true;
+}
+
+/** Between two servers there are blanks, or a comma, or both. */
 static bool read_servers(const char *list, struct mariadb_settings *settings, struct fault *fault) {
     const char *at = list;
     for (;;) {
-        size_t size = strcspn(at, ",");
-        struct slice text = trimmed((struct slice){at, size});
-        if (settings->shard_count == MARIADB_SHARDS_MAX) {
-            fault_set(fault, "mysql.shards: expected at most %d servers", MARIADB_SHARDS_MAX);
+        at += strspn(at, BLANKS);
+        size_t size = strcspn(at, BLANKS ",");
+        if (!add_server((struct slice){at, size}, settings, fault)) {
             return false;
         }
-        struct mariadb_server *server = &settings->servers[settings->shard_count];
-        server->shard = (uint32_t)settings->shard_count;
-        if (!read_server(text, server)) {
-            fault_set(fault,
-                      "mysql.shards: expected host:port or the path of a socket, got \"%.*s\"",
-                      (int)text.size, text.data);
-            return false;
-        }
-        for (size_t i = 0; i < settings->shard_count; i++) {
-            if (strcmp(settings->servers[i].name, server->name) == 0) {
-                fault_set(fault, "mysql.shards: expected each server once, got %s twice",
-                          server->name);
-                return false;
-            }
-        }
-        settings->shard_count++;
-        if (at[size] == 0) {
+        at += size;
+        at += strspn(at, BLANKS);
+        if (*at == 0) {
             return true;
         }
-        at += size + 1;
+        at += *at == ',' ? 1 : 0;
     }
 }
 

@@ -83,8 +83,8 @@ static void test_old_segments_are_used_again_oldest_first(void **state) {
     for (uint64_t number = 1; number <= 4; number++) {
         assert_int_equal(take_next(fixture), number);
     }
-    assert_int_equal(segment_supply_recycle(&fixture->supply, 1), 0);
-    assert_int_equal(segment_supply_recycle(&fixture->supply, 2), 0);
+    segment_supply_recycle(&fixture->supply, 1);
+    segment_supply_recycle(&fixture->supply, 2);
     assert_int_equal(take_next(fixture), 5);
     assert_false(is_there(fixture, 1));
     assert_true(is_there(fixture, 2)); /* a start now finds 2 to 5: no gap */
@@ -92,22 +92,28 @@ static void test_old_segments_are_used_again_oldest_first(void **state) {
     assert_false(is_there(fixture, 2));
 }
 
-static void test_of_too_many_old_segments_the_oldest_is_to_be_deleted(void **state) {
+static void test_of_too_many_old_segments_the_oldest_are_deleted(void **state) {
     struct fixture *fixture = *state;
-    for (uint64_t number = 1; number <= SEGMENT_SPARES_MAX; number++) {
-        assert_int_equal(segment_supply_recycle(&fixture->supply, number), 0);
+    for (uint64_t number = 1; number <= SEGMENT_SPARES_MAX + 2; number++) {
+        assert_int_equal(take_next(fixture), number);
     }
-    assert_int_equal(segment_supply_recycle(&fixture->supply, SEGMENT_SPARES_MAX + 1), 1);
-    assert_int_equal(segment_supply_recycle(&fixture->supply, SEGMENT_SPARES_MAX + 2), 2);
-    fixture->supply.spare_count = 0; /* they have no files here */
+    for (uint64_t number = 1; number <= SEGMENT_SPARES_MAX + 2; number++) {
+        segment_supply_recycle(&fixture->supply, number);
+    }
+    assert_true(segment_supply_trim(&fixture->supply, fixture->now_us));
+    assert_true(segment_supply_trim(&fixture->supply, fixture->now_us));
+    assert_false(segment_supply_trim(&fixture->supply, fixture->now_us));
+    assert_false(is_there(fixture, 1));
+    assert_false(is_there(fixture, 2));
+    assert_true(is_there(fixture, 3));
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_old_segments_are_used_again_oldest_first, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(test_of_too_many_old_segments_the_oldest_is_to_be_deleted,
-                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_of_too_many_old_segments_the_oldest_are_deleted, setup,
+                                        teardown),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, NULL, NULL);
