@@ -104,7 +104,9 @@ static struct backend_parts backend_parts(struct program *program) {
 
 static bool open_tiers(struct program *program, struct fault *fault) {
     const struct backend_parts parts = backend_parts(program);
-    program->backend = backend_embedded_open(&parts, fault);
+    program->backend = program_options_is_cluster(&program->options)
+                           ? backend_cluster_open(&parts, fault)
+                           : backend_embedded_open(&parts, fault);
     return program->backend != NULL;
 }
 
