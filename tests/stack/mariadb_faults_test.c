@@ -280,6 +280,38 @@ static void test_changes_under_a_crash_happen_once_or_are_not_claimed(void **sta
     free(ids);
 }
 
+static void test_what_does_not_fit_into_the_queues_is_refused_at_once(void **state) {
+    (void)state;
+    struct mysql_options options;
+    struct bed bed;
+    struct load *load = calloc(1, sizeof(*load));
+    prepare(&options, "t_full");
+    options.create_batch = BATCH;
+    options.queue_orders = 2 * BATCH;
+    bed_open(&bed, &options);
+    server_pause(&server);
+    begin_load(&bed, load, 0);
+    /* Three lanes have taken a batch each at most, and two batches wait. */
+    size_t busy = 0;
+    for (int i = 0; i < 2000 && busy < BATCHES - 5; i++) {
+        busy = 0;
+        (void)port_drain(&bed.mailbox, 64);
+        for (size_t j = 0; j < BATCHES; j++) {
+            busy += load->calls[j].done &&
+                            bed_count(load->results + j * BATCH, BATCH, ORDER_RESULT_BUSY) == BATCH
+                        ? 1
+                        : 0;
+        }
+        bed_sleep_ms(5);
+    }
+    assert_true(busy >= BATCHES - 5);
+    server_resume(&server);
+    end_load(&bed, load);
+    check_load(&bed, load, "t_full");
+    bed_close(&bed);
+    free(load);
+}
+
 /* --- Rows that somebody holds. --- */
 
 static void test_one_row_that_stays_locked_costs_no_other_order_its_change(void **state) {
@@ -574,6 +606,7 @@ int main(void) {
         cmocka_unit_test(test_a_server_that_hangs_is_answered_for_in_time),
         cmocka_unit_test(test_lost_connections_are_no_ones_trouble),
         cmocka_unit_test(test_changes_under_a_crash_happen_once_or_are_not_claimed),
+        cmocka_unit_test(test_what_does_not_fit_into_the_queues_is_refused_at_once),
         cmocka_unit_test(test_one_row_that_stays_locked_costs_no_other_order_its_change),
         cmocka_unit_test(test_a_schema_that_does_not_fit_refuses_the_start),
         cmocka_unit_test(test_settings_that_may_lose_orders_refuse_the_start_by_name),
