@@ -22,7 +22,7 @@
 #define REQUEST_ORDERS 1000
 #define REQUESTS 32
 #define ROUNDS_MAX 15
-#define SINGLES 200
+#define SINGLES 500
 
 struct side {
     double rates[ROUNDS_MAX];
@@ -80,6 +80,7 @@ struct loader {
     const struct bench *bench;
     struct sql_builder *statements; /* owned; references, orders, references... */
     size_t count;
+    MYSQL *mysql;
     pthread_t thread;
 };
 
@@ -140,7 +141,7 @@ static MYSQL *connect_loader(const struct bench *bench) {
 
 static void *run_loader(void *context) {
     struct loader *loader = context;
-    MYSQL *mysql = connect_loader(loader->bench);
+    MYSQL *mysql = loader->mysql;
     for (size_t i = 0; i < loader->count; i++) {
         const struct sql_builder *sql = &loader->statements[i];
         if (mysql_real_query(mysql, sql->data, sql->size) != 0 ||
@@ -148,14 +149,13 @@ static void *run_loader(void *context) {
             fail_hard(mysql_error(mysql));
         }
     }
-    mysql_close(mysql);
     return NULL;
 }
 
 static void prepare_loader(struct bench *bench, struct loader *loader, size_t orders, size_t batch,
                            struct order_id_generator *ids) {
     struct order_record *rows = calloc(batch, sizeof(*rows));
-    *loader = (struct loader){.bench = bench};
+    *loader = (struct loader){.bench = bench, .mysql = connect_loader(bench)};
     loader->statements = calloc(2 * (orders / batch + 1), sizeof(*loader->statements));
     for (size_t at = 0; at < orders; at += batch) {
         size_t count = bytes_min_size(batch, orders - at);
@@ -187,6 +187,7 @@ static void load(struct bench *bench, struct side *side, size_t orders, size_t b
     note(side, orders / connections * connections, clock_monotonic_us() - begin_us);
     side->inserts += inserts_so_far(bench) - inserts;
     for (size_t i = 0; i < connections; i++) {
+        mysql_close(loaders[i].mysql);
         for (size_t j = 0; j < loaders[i].count; j++) {
             sql_builder_deinit(&loaders[i].statements[j]);
         }

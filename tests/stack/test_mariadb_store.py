@@ -33,8 +33,12 @@ def test_a_commit_that_was_not_answered_is_found_out():
     run_program("mariadb_doubt_test")
 
 
-def test_crashes_hangs_wrong_settings_and_clocks_that_differ():
+def test_crashes_hangs_and_lost_connections_lose_nothing():
     run_program("mariadb_faults_test")
+
+
+def test_wrong_settings_are_refused_and_nodes_and_leases_have_one_holder():
+    run_program("mariadb_cluster_test")
 
 
 def schema_apply(*arguments, status=0):
