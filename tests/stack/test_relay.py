@@ -363,8 +363,8 @@ def test_members_of_a_group_read_everything_though_one_is_killed():
     join()
     first.kill()
     kafka.write("balance.results", [f"m{n}" for n in range(total, 2 * total)])
-    own_servers.wait_for(lambda: len(values()) == 2 * total, f"all messages; {len(values())}", 60)
-    assert "commit 12" in lines or any(line.startswith("commit") for line in lines)
+    own_servers.wait_for(lambda: len(values()) == 2 * total, f"all messages; {len(values())}", 30)
+    assert any(line.startswith("commit") for line in lines)
     hosts[1].send_signal(signal.SIGTERM)
     assert hosts[1].wait(15) == 0
     del lines[:]

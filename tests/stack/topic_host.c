@@ -60,6 +60,7 @@ static void run(struct topic_reader *reader, struct mailbox *mailbox) {
             (void)printf("%d %lld %.*s\n", messages[i].partition, (long long)messages[i].offset,
                          (int)messages[i].value.size, messages[i].value.data);
         }
+        (void)fflush(stdout); /* what is committed was seen */
         if (host.read.count > 0 && reader->ops->commit(reader, &host.commit) == PORT_TAKEN) {
             wait_for(&host, mailbox);
             (void)printf("commit %u\n", host.commit.result);

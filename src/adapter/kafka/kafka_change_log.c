@@ -39,7 +39,7 @@ struct kafka_change_log {
     _Atomic uint32_t changes_ended; /* nothing is handed on to kafka-history any more */
     _Atomic uint64_t newest[KAFKA_PARTITIONS_MAX];
     struct kafka_changes_metrics metrics;
-    size_t watch_count;
+    _Atomic size_t watch_count; /* raised when the entry is there */
     struct change_watch *watches[WATCHES_MAX];
     struct follower changes;
     struct follower history;
@@ -134,7 +134,8 @@ static void answer_from_tail(struct kafka_change_log *log, struct change_read_ba
 }
 
 static void wake_watches(struct kafka_change_log *log) {
-    for (size_t i = 0; i < log->watch_count; i++) {
+    size_t count = atomic_load_explicit(&log->watch_count, memory_order_acquire);
+    for (size_t i = 0; i < count; i++) {
         if (atomic_load_explicit(&log->watches[i]->active, memory_order_seq_cst) != 0) {
             mailbox_wake(log->watches[i]->mailbox);
         }
@@ -343,8 +344,10 @@ static void newest(struct change_log *port, struct change_cursor *cursor) {
 
 static void watch(struct change_log *port, struct change_watch *watch) {
     struct kafka_change_log *log = log_of(port);
-    assert(log->watch_count < WATCHES_MAX);
-    log->watches[log->watch_count++] = watch;
+    size_t count = atomic_load_explicit(&log->watch_count, memory_order_relaxed);
+    assert(count < WATCHES_MAX);
+    log->watches[count] = watch;
+    atomic_store_explicit(&log->watch_count, count + 1, memory_order_release);
 }
 
 static const struct change_log_ops change_log_ops = {
