@@ -88,6 +88,33 @@ comma := ,
 fuzz: export CC := clang-14
 fuzz_options := -Dfuzz=true -Db_sanitize=address$(comma)undefined -Db_lundef=false -Dwerror=false
 
+# --- The real servers ---
+
+.PHONY: stack
+stack: ## Starts MariaDB, Redis Cluster, Kafka and Cassandra on this machine (docs/stack.md)
+	@tools/install-dependencies stack
+	@deploy/stack/stack start
+
+.PHONY: test-stack
+test-stack: ## Runs the tests that need the real servers (ONLY=text: those with it in their name)
+	@tools/install-dependencies test
+	$(call configure,build,)
+	@ninja -C build -j $(JOBS)
+	@tools/test-stack build --only "$(ONLY)"
+
+.PHONY: stack-down
+stack-down: ## Stops them
+	@deploy/stack/stack stop
+
+# --- Measuring ---
+
+.PHONY: bench
+bench: ## Measures orderd beside its peers (ONLY=text: rows with it in their name; QUICK=1: short)
+	@tools/install-dependencies bench
+	$(call configure,build,)
+	@ninja -C build -j $(JOBS) product benches
+	@bench/run build --only "$(ONLY)" $(if $(QUICK),--quick) $(if $(DOCUMENT),--document)
+
 # --- Style ---
 
 .PHONY: format

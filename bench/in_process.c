@@ -194,7 +194,8 @@ static int bench_create(const char *directory, size_t batch_size, double seconds
                                    .metrics = metrics_create(),
                                    .window_us = INT64_C(86400000000)};
     struct embedded *embedded = embedded_open(&parts, &fault);
-    if (embedded == NULL || !mailbox_init(&mailbox, IN_FLIGHT)) {
+    if (embedded == NULL || !mailbox_init(&mailbox, IN_FLIGHT) ||
+        !embedded_start(embedded, &fault)) {
         (void)fprintf(stderr, "%s\n", fault.text);
         return 1;
     }

@@ -12,6 +12,13 @@ int64_t clock_monotonic_us(void) {
     return read_clock_us(CLOCK_MONOTONIC);
 }
 
+static int64_t monotonic_now_us(const struct clock *clock) {
+    (void)clock;
+    return clock_monotonic_us();
+}
+
+const struct clock clock_monotonic = {.now_us = monotonic_now_us};
+
 int64_t clock_wall_us(void) {
     return read_clock_us(CLOCK_REALTIME);
 }

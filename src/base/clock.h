@@ -54,6 +54,9 @@ int64_t service_clock_lead_us(const struct service_clock *service);
 /** The monotonic clock, microseconds, for durations and deadlines. @thread any. */
 int64_t clock_monotonic_us(void);
 
+/** The same as a clock to pass in. */
+extern const struct clock clock_monotonic;
+
 /** The wall clock as the system has it, microseconds since 1970. @thread any. */
 int64_t clock_wall_us(void);
 

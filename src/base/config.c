@@ -1,5 +1,6 @@
 #include "base/config.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -115,21 +116,29 @@ void config_set_defaults(struct config *config) {
     }
 }
 
+/** @param line of the file, 0 where the value comes from elsewhere. */
 static bool find_and_set(struct config *config, const char *section_name, const char *key,
-                         const char *value, struct fault *fault) {
+                         const char *value, unsigned line, struct fault *fault) {
+    size_t number = 0; /* of the section's first option */
     for (size_t i = 0; i < config->section_count; i++) {
         struct config_section *section = &config->sections[i];
         if (strcmp(section->name, section_name) != 0) {
+            number += section->option_count;
             continue;
         }
         for (size_t j = 0; j < section->option_count; j++) {
             if (strcmp(section->options[j].name, key) == 0) {
+                assert(number + j < CONFIG_OPTIONS_MAX);
+                config->lines[number + j] = line;
                 return set_option(&section->options[j], section->values, value, fault);
             }
         }
         fault_set(fault, "unknown key, expected one that --print-config lists in [%.40s]",
                   section_name);
         return false;
+    }
+    if (config->skips_other_sections) {
+        return true;
     }
     fault_set(fault, "unknown section [%.40s], expected one that --print-config lists",
               section_name);
@@ -229,7 +238,8 @@ static bool take_line(struct file_reader *reader, char *line) {
     *equals = 0;
     const char *key = trim(begin);
     struct fault reason;
-    if (!find_and_set(reader->config, reader->section, key, trim(equals + 1), &reason)) {
+    if (!find_and_set(reader->config, reader->section, key, trim(equals + 1), reader->line_number,
+                      &reason)) {
         fault_set(reader->fault, "%s:%u: %.40s.%.60s: %s", reader->name, reader->line_number,
                   reader->section, key, reason.text);
         return false;
@@ -241,6 +251,7 @@ static bool read_stream(struct config *config, const char *name, FILE *stream,
                         struct fault *fault) {
     static const char byte_order_mark[] = "\xef\xbb\xbf";
     struct file_reader reader = {.config = config, .name = name, .stream = stream, .fault = fault};
+    (void)snprintf(config->file, sizeof(config->file), "%s", name);
     char line[LINE_BYTES_MAX];
     bool more = true;
     while (more) {
@@ -297,11 +308,33 @@ bool config_set(struct config *config, const char *assignment, struct fault *fau
     memcpy(key, dot + 1, key_size);
     key[key_size] = 0;
     struct fault reason;
-    if (!find_and_set(config, section, key, equals + 1, &reason)) {
+    if (!find_and_set(config, section, key, equals + 1, 0, &reason)) {
         fault_set(fault, "--set %.40s.%.60s: %s", section, key, reason.text);
         return false;
     }
     return true;
+}
+
+void config_place_fault(const struct config *config, struct fault *fault) {
+    const char *first = NULL;
+    unsigned line = 0;
+    const unsigned *lines = config->lines;
+    for (size_t i = 0; i < config->section_count; i++) {
+        const struct config_section *section = &config->sections[i];
+        for (size_t j = 0; j < section->option_count; j++, lines++) {
+            char name[CONFIG_TEXT_MAX];
+            (void)snprintf(name, sizeof(name), "%s.%s", section->name, section->options[j].name);
+            const char *found = *lines == 0 ? NULL : strstr(fault->text, name);
+            if (found != NULL && (first == NULL || found < first)) {
+                first = found;
+                line = *lines;
+            }
+        }
+    }
+    if (first != NULL) {
+        struct fault bare = *fault;
+        fault_set(fault, "%s:%u: %s", config->file, line, bare.text);
+    }
 }
 
 static void print_value(const struct config_option *option, const void *values, FILE *out) {

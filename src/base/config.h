@@ -57,9 +57,17 @@ struct config_section {
     void *values; /* the module's struct */
 };
 
+/** More options than any program has. */
+#define CONFIG_OPTIONS_MAX 256
+
 struct config {
     struct config_section *sections;
     size_t section_count;
+    char file[CONFIG_TEXT_MAX]; /* that was read, cut to fit; empty: none */
+    /** Where in it the options' present values stand, section by section; 0: not from there. */
+    unsigned lines[CONFIG_OPTIONS_MAX];
+    /** Sections that are not here are another program's: they are passed over, not refused. */
+    bool skips_other_sections;
 };
 
 /** Writes every default into the modules' structs. */
@@ -77,6 +85,10 @@ MUST_CHECK bool config_read_text(struct config *config, const char *name, struct
 
 /** Applies one `section.key=value`. */
 MUST_CHECK bool config_set(struct config *config, const char *assignment, struct fault *fault);
+
+/** Tells where the file sets what a combination's `fault` is about: puts file and line of the first
+ *  option that the text names and the file sets before the text. */
+void config_place_fault(const struct config *config, struct fault *fault);
 
 /** Prints every option with its help, rule, unit and present value; the output is a valid file. */
 void config_print(const struct config *config, FILE *out);

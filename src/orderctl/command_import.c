@@ -11,7 +11,8 @@
 #define FLIGHTS_MAX 64
 #define BACKOFF_FIRST_MS 200
 #define BACKOFF_LIMIT_MS 5000
-#define BACKOFF_TRIES_MAX 8
+#define RETRIES_DEFAULT 8
+#define RETRIES_MAX 1000
 #define PROGRESS_EVERY_US 200000
 #define POLL_MS_MAX 200
 #define LINE_TEXT_MAX 4096
@@ -21,11 +22,13 @@
 #define CODE_EXISTS 200
 #define CODE_CREATED 201
 
-enum { IMPORT_PARALLEL };
+enum { IMPORT_PARALLEL, IMPORT_RETRIES };
 
 static const struct command_option import_options[] = {
     [IMPORT_PARALLEL] = {"parallel", "N", OPTION_NUMBER, false, 1, FLIGHTS_MAX, 4,
                          "Batches on their way at once (4)"},
+    [IMPORT_RETRIES] = {"retries", "N", OPTION_NUMBER, false, 0, RETRIES_MAX, RETRIES_DEFAULT,
+                        "How often lines are sent again in a row (8)"},
 };
 
 enum flight_state {
@@ -79,8 +82,9 @@ static void report_refused(const struct import *import, const struct import_outc
         return;
     }
     problem_describe(outcome->problem, outcome->code, "; ", &text);
-    fprintf(session->out, "line %llu: %.*s\n", (unsigned long long)outcome->line_number,
-            (int)text.size, text.data);
+    fprintf(session->out, "line %llu: ", (unsigned long long)outcome->line_number);
+    problem_write_safe(text_slice(&text), session->out);
+    fputc('\n', session->out);
 }
 
 static void settle(void *context, const struct import_outcome *outcome) {
@@ -145,7 +149,9 @@ static void give_up(struct import *import, enum exit_status status, const char *
 static void take_failure(struct import *import, struct flight *flight, CURLcode code) {
     struct fault fault;
     service_client_explain(&import->session->client, code, &fault);
-    if (!import->answered || !send_again_later(import, flight, 0)) {
+    bool never_there =
+        !import->answered && (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST);
+    if (never_there || !send_again_later(import, flight, 0)) {
         give_up(import, EXIT_STATUS_UNREACHABLE, fault.text);
     }
 }
@@ -267,14 +273,13 @@ static void run_flights(struct import *import) {
     }
 }
 
-static bool open_flights(struct import *import, size_t count) {
+static bool open_flights(struct import *import, size_t count, unsigned retries) {
     import->multi = curl_multi_init();
     for (size_t i = 0; i < count; i++) {
         struct flight *flight = &import->flights[i];
         flight->curl = curl_easy_init();
-        flight->backoff = (struct backoff){.first_ms = BACKOFF_FIRST_MS,
-                                           .limit_ms = BACKOFF_LIMIT_MS,
-                                           .tries_max = BACKOFF_TRIES_MAX};
+        flight->backoff = (struct backoff){
+            .first_ms = BACKOFF_FIRST_MS, .limit_ms = BACKOFF_LIMIT_MS, .tries_max = retries};
         import->flight_count++;
         if (!import_batch_init(&flight->batch) || flight->curl == NULL) {
             return false;
@@ -342,7 +347,8 @@ static enum exit_status run_import(struct session *session, const struct command
     }
     struct import *import = calloc(1, sizeof(*import));
     enum exit_status status = EXIT_STATUS_UNREACHABLE;
-    if (import == NULL || !open_flights(import, command_number(line, IMPORT_PARALLEL))) {
+    unsigned retries = (unsigned)command_number(line, IMPORT_RETRIES);
+    if (import == NULL || !open_flights(import, command_number(line, IMPORT_PARALLEL), retries)) {
         status = session_fail(session, EXIT_STATUS_UNREACHABLE, "no memory");
     } else {
         import->session = session;

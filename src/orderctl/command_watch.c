@@ -20,9 +20,10 @@
 
 #define BACKOFF_FIRST_MS 200
 #define BACKOFF_LIMIT_MS 5000
-#define BACKOFF_TRIES_MAX 10
+#define RETRIES_DEFAULT 10
+#define RETRIES_MAX 1000000
 
-enum { WATCH_CHANGES, WATCH_AFTER, WATCH_LIMIT };
+enum { WATCH_CHANGES, WATCH_AFTER, WATCH_LIMIT, WATCH_RETRIES };
 
 static const struct command_option watch_options[] = {
     [WATCH_CHANGES] = {"changes", NULL, OPTION_FLAG, false, 0, 0, 0,
@@ -30,6 +31,8 @@ static const struct command_option watch_options[] = {
     [WATCH_AFTER] = {"after", "CURSOR", OPTION_TEXT, false, 0, 0, 0,
                      "With --changes: go on behind CURSOR; 0: from the oldest kept"},
     [WATCH_LIMIT] = {"limit", "N", OPTION_NUMBER, false, 1, UINT64_MAX, 0, "End after N events"},
+    [WATCH_RETRIES] = {"retries", "N", OPTION_NUMBER, false, 0, RETRIES_MAX, RETRIES_DEFAULT,
+                       "How often to connect again in a row (10)"},
 };
 
 /** One watch, over as many connections as it takes. */
@@ -233,8 +236,9 @@ static enum exit_status run_watch(struct session *session, const struct command_
     watch->session = session;
     watch->curl = session->client.curl;
     watch->refusal.body = refusal;
-    watch->backoff = (struct backoff){
-        .first_ms = BACKOFF_FIRST_MS, .limit_ms = BACKOFF_LIMIT_MS, .tries_max = BACKOFF_TRIES_MAX};
+    watch->backoff = (struct backoff){.first_ms = BACKOFF_FIRST_MS,
+                                      .limit_ms = BACKOFF_LIMIT_MS,
+                                      .tries_max = (unsigned)command_number(line, WATCH_RETRIES)};
     watch->random.state = (uint64_t)clock_wall_us();
     watch->one_order = !command_has(line, WATCH_CHANGES);
     watch->limit = command_number(line, WATCH_LIMIT);

@@ -1,8 +1,6 @@
 #include "orderctl/order_view.h"
 
-#include "base/bytes.h"
-
-#include <ctype.h>
+#include "orderctl/problem.h"
 
 /* The members in the order in which a person wants them. */
 static const char *const members[] = {
@@ -11,11 +9,8 @@ static const char *const members[] = {
     "requested_at", "responded_at", "updated_at",       "expires_at",
 };
 
-/** Writes text from outside: nothing in it may steer the terminal. */
 static void write_text(const char *text, FILE *out) {
-    for (; *text != 0; text++) {
-        fputc(iscntrl((unsigned char)*text) != 0 ? '?' : *text, out);
-    }
+    problem_write_safe(slice_from_text(text), out);
 }
 
 static void write_value(const json_t *value, FILE *out) {

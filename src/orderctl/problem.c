@@ -1,7 +1,16 @@
 #include "orderctl/problem.h"
 
+#include <ctype.h>
+
 const char *problem_member(const json_t *object, const char *name) {
     return json_string_value(json_object_get(object, name));
+}
+
+void problem_write_safe(struct slice text, FILE *out) {
+    for (size_t i = 0; i < text.size; i++) {
+        bool steers = iscntrl((unsigned char)text.data[i]) != 0 && text.data[i] != '\n';
+        fputc(steers ? '?' : text.data[i], out);
+    }
 }
 
 static void append_text(struct text *out, const char *text) {

@@ -11,12 +11,14 @@
 
 enum exit_status session_fail(const struct session *session, enum exit_status status,
                               const char *format, ...) {
+    char message[PROBLEM_TEXT_MAX];
     va_list arguments;
     va_start(arguments, format);
-    fputs("orderctl: ", session->err);
-    vfprintf(session->err, format, arguments);
-    fputc('\n', session->err);
+    (void)vsnprintf(message, sizeof(message), format, arguments);
     va_end(arguments);
+    fputs("orderctl: ", session->err);
+    problem_write_safe(slice_from_text(message), session->err);
+    fputc('\n', session->err);
     return status;
 }
 

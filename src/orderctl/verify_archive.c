@@ -64,7 +64,9 @@ static void meet_journal(struct archive_check *check, struct verify_order *known
                          const struct order_record *order, uint64_t hash) {
     struct verify_report *report = check->state->report;
     char name[VERIFY_FILE_MAX];
-    known->flags |= VERIFY_ARCHIVED;
+    if (verify_is_uncertain(check->state, known) && known->version < order->version) {
+        known->flags |= VERIFY_RELEASED; /* how it got here is among the missing frames */
+    }
     bool hot = verify_order_is_hot(known);
     bool seen = known->version > 0 && !verify_is_uncertain(check->state, known);
     bool equal = known->reference_hash == hash &&

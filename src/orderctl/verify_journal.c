@@ -48,6 +48,9 @@ uint64_t verify_order_place(const struct verify_state *state, const struct verif
 static void begin_gap(struct verify_state *state) {
     state->has_gap = true;
     state->gap_frame = (uint32_t)state->frame_count + 1;
+    if (state->checkpoint_taken) {
+        state->has_filter = false; /* references that it got meanwhile are missing as well */
+    }
 }
 
 static bool add_frame(struct walk *walk, uint64_t offset) {
@@ -392,6 +395,7 @@ static void check_end(struct walk *walk) {
     if (state->checkpoint_sequence == 0 || walk->next_sequence > state->checkpoint_sequence) {
         return;
     }
+    begin_gap(state); /* nobody knows what else came */
     verify_note(state->report, VERIFY_FRAMES_MISSING,
                 state->segment_count == 0 ? NULL : walk->reader.name, walk->reader.offset, 0,
                 "the journal ends at frame %llu, but the checkpoint is of frame %llu",

@@ -1,6 +1,7 @@
 #include "orderd/backend.h"
 
 #include "base/pages.h"
+#include "orderd/pipelines_embedded.h"
 
 #include <stdlib.h>
 
@@ -8,6 +9,8 @@ struct backend_embedded {
     struct backend backend;
     struct embedded *embedded; /* owned */
     struct lookup_embedded lookup;
+    struct backend_parts parts;
+    struct pipelines_embedded *pipelines; /* owned */
 };
 
 static bool is_ready(const struct api_readiness *readiness, struct text *reason) {
@@ -23,11 +26,22 @@ static bool is_ready(const struct api_readiness *readiness, struct text *reason)
 }
 
 static void close_backend(struct backend *backend) {
-    embedded_close(((struct backend_embedded *)backend)->embedded);
-    free(backend);
+    struct backend_embedded *opened = (struct backend_embedded *)backend;
+    pipelines_embedded_stop(opened->pipelines);
+    embedded_close(opened->embedded);
+    free(opened);
 }
 
-static const struct backend_ops backend_ops = {.close = close_backend};
+static bool start_backend(struct backend *backend, struct fault *fault) {
+    struct backend_embedded *opened = (struct backend_embedded *)backend;
+    if (!embedded_start(opened->embedded, fault)) {
+        return false;
+    }
+    opened->pipelines = pipelines_embedded_start(&opened->parts, backend, fault);
+    return opened->pipelines != NULL;
+}
+
+static const struct backend_ops backend_ops = {.start = start_backend, .close = close_backend};
 
 static void log_memory(struct log *log, const struct order_table *table) {
     struct order_table_usage usage;
@@ -60,6 +74,7 @@ struct backend *backend_embedded_open(const struct backend_parts *parts, struct 
         free(opened);
         return NULL;
     }
+    opened->parts = *parts;
     struct backend *backend = &opened->backend;
     backend->ops = &backend_ops;
     backend->store = embedded_order_store(opened->embedded);
@@ -68,6 +83,8 @@ struct backend *backend_embedded_open(const struct backend_parts *parts, struct 
     backend->changes = embedded_changes(opened->embedded);
     backend->table = embedded_table(opened->embedded);
     backend->readiness.is_ready = is_ready;
+    backend->has_commands = true;
+    backend->has_queries = true;
     lookup_embedded_init(&opened->lookup, backend->archive, EMBEDDED_NODE);
     backend->lookup = &opened->lookup.lookup;
     log_memory(parts->log, backend->table);

@@ -1,6 +1,6 @@
 /** orderd: the daemon. Reads the configuration, opens the tiers, starts the threads, and then waits
  *  for signals, keeping the service clock and a few gauges up to date meanwhile. */
-#include "orderd/pipelines.h"
+#include "orderd/listen_address.h"
 #include "orderd/worker.h"
 
 #include <signal.h>
@@ -38,9 +38,10 @@ struct program {
     struct service_clock clock;
     struct metrics *metrics;
     struct backend *backend;
-    struct pipelines *pipelines;
     struct worker **workers; /* owned */
     size_t worker_count;
+    char address[CONFIG_TEXT_MAX + 8];      /* with the port that was taken */
+    char resp_address[CONFIG_TEXT_MAX + 8]; /* as well; empty: none */
     struct process_metrics process_metrics;
 };
 
@@ -91,20 +92,22 @@ static void reload(struct program *program) {
     free(next);
 }
 
-static bool open_tiers(struct program *program, struct fault *fault) {
-    struct backend_parts parts = {
+static struct backend_parts backend_parts(struct program *program) {
+    return (struct backend_parts){
         .options = &program->options,
         .terms = &program->terms,
         .log = &program->log,
         .clock = &program->clock,
         .metrics = program->metrics,
     };
-    program->backend = backend_embedded_open(&parts, fault);
-    if (program->backend == NULL) {
-        return false;
-    }
-    program->pipelines = pipelines_start(&parts, program->backend, fault);
-    return program->pipelines != NULL;
+}
+
+static bool open_tiers(struct program *program, struct fault *fault) {
+    const struct backend_parts parts = backend_parts(program);
+    program->backend = program_options_is_cluster(&program->options)
+                           ? backend_cluster_open(&parts, fault)
+                           : backend_embedded_open(&parts, fault);
+    return program->backend != NULL;
 }
 
 static size_t thread_count(const struct program *program) {
@@ -113,8 +116,42 @@ static size_t thread_count(const struct program *program) {
     return wanted != 0 ? wanted : processors > 0 ? (size_t)processors : 1;
 }
 
-/** Makes the workers first and starts them when all listen, so that a failure serves nobody. */
-static bool start_workers(struct program *program, struct fault *fault) {
+/** @param key the option that has the address. */
+static bool is_address_free(const struct program *program, const char *key, const char *text,
+                            struct fault *fault) {
+    struct fault reason;
+    struct listen_address address;
+    bool parsed = listen_address_parse(text, &address);
+    assert(parsed); /* the options were judged */
+    if (!listen_address_is_free(&address, &reason)) {
+        fault_set(fault, "%s: %.80s: %s", key, text, reason.text);
+        config_place_fault(&program->options.config, fault);
+        return false;
+    }
+    return true;
+}
+
+/** Where to listen for RESP; empty where nobody is to, as without the queries' role. */
+static const char *wanted_resp_address(const struct program *program) {
+    return program->backend->has_queries ? program->options.resp.listen.text : "";
+}
+
+static bool are_addresses_free(const struct program *program, struct fault *fault) {
+    const char *resp = wanted_resp_address(program);
+    return is_address_free(program, "server.listen", program->options.server.listen.text, fault) &&
+           (resp[0] == 0 || is_address_free(program, "resp.listen", resp, fault));
+}
+
+/** Writes the address with the port that was taken. */
+static const char *with_port(char *out, size_t size, const char *address, unsigned port) {
+    const char *colon = strrchr(address, ':');
+    (void)snprintf(out, size, "%.*s:%u", (int)(colon - address), address, port);
+    return out;
+}
+
+/** Makes the workers. They listen, but nobody is served yet: a failure of any of them, or of the
+ *  tiers' threads, ends the start. */
+static bool make_workers(struct program *program, struct fault *fault) {
     size_t count = thread_count(program);
     struct worker_parts parts = {
         .options = &program->options,
@@ -123,8 +160,11 @@ static bool start_workers(struct program *program, struct fault *fault) {
         .backend = program->backend,
         .metrics = program->metrics,
         .address = program->options.server.listen.text,
+        .resp_address = wanted_resp_address(program),
     };
-    char address[CONFIG_TEXT_MAX + 8];
+    if (!are_addresses_free(program, fault)) {
+        return false;
+    }
     program->workers = calloc(count, sizeof(struct worker *));
     if (program->workers == NULL) {
         fault_set(fault, "no memory for the network threads");
@@ -138,39 +178,53 @@ static bool start_workers(struct program *program, struct fault *fault) {
         program->worker_count++;
         if (i == 0) {
             /* Port 0 took a free one: the others listen on the same. */
-            const char *colon = strrchr(parts.address, ':');
-            (void)snprintf(address, sizeof(address), "%.*s:%u", (int)(colon - parts.address),
-                           parts.address, worker_port(program->workers[0]));
-            parts.address = address;
+            parts.address = with_port(program->address, sizeof(program->address), parts.address,
+                                      worker_port(program->workers[0]));
+            if (parts.resp_address[0] != 0) {
+                parts.resp_address =
+                    with_port(program->resp_address, sizeof(program->resp_address),
+                              parts.resp_address, worker_resp_port(program->workers[0]));
+            }
         }
     }
-    for (size_t i = 0; i < count; i++) {
+    return true;
+}
+
+static bool start_workers(struct program *program, struct fault *fault) {
+    for (size_t i = 0; i < program->worker_count; i++) {
         if (!worker_start(program->workers[i], fault)) {
             return false;
         }
     }
-    log_info(&program->log, "orderd", "serving http://%s on %zu threads", address, count);
+    log_info(&program->log, "orderd", "serving http://%s on %zu threads", program->address,
+             program->worker_count);
+    if (program->resp_address[0] != 0) {
+        log_info(&program->log, "orderd", "serving RESP on %s", program->resp_address);
+    }
     return true;
 }
 
-static void stop_workers(struct program *program) {
+/** Lets the workers answer what they have, and ends their threads. */
+static void drain_workers(struct program *program) {
     for (size_t i = 0; i < program->worker_count; i++) {
         worker_drain(program->workers[i]);
+    }
+    for (size_t i = 0; i < program->worker_count; i++) {
+        worker_join(program->workers[i]);
+    }
+}
+
+/** The tiers end before the workers are freed: what a worker did not wait for, such as an offer to
+ *  the cache, is still completed into its memory. */
+static void close_program(struct program *program) {
+    drain_workers(program);
+    if (program->backend != NULL) {
+        program->backend->ops->close(program->backend);
     }
     for (size_t i = 0; i < program->worker_count; i++) {
         worker_destroy(program->workers[i]);
     }
     free(program->workers);
-}
-
-static void close_program(struct program *program) {
-    stop_workers(program);
-    if (program->pipelines != NULL) {
-        pipelines_stop(program->pipelines);
-    }
-    if (program->backend != NULL) {
-        program->backend->ops->close(program->backend);
-    }
     metrics_destroy(program->metrics);
 }
 
@@ -214,7 +268,9 @@ static int serve(struct program *program) {
     }
     metrics_register(program->metrics, "process", NULL, process_metric_table,
                      ARRAY_COUNT(process_metric_table), &program->process_metrics);
-    if (!open_tiers(program, &fault) || !start_workers(program, &fault)) {
+    if (!open_tiers(program, &fault) || !make_workers(program, &fault) ||
+        !program->backend->ops->start(program->backend, &fault) ||
+        !start_workers(program, &fault)) {
         log_error(&program->log, "orderd", "not started: %s", fault.text);
         close_program(program);
         return EXIT_FAILURE;

@@ -1,5 +1,7 @@
 #include "orderd/program_options.h"
 
+#include "orderd/listen_address.h"
+
 #include <getopt.h>
 #include <stdlib.h>
 
@@ -117,9 +119,18 @@ static void compose(struct program_options *options) {
         {"archive", archive_option_table, archive_option_count, &options->archive},
         {"http", http_option_table, HTTP_OPTION_COUNT, &options->http},
         {"api", api_option_table, api_option_count, &options->api},
+        {"resp", resp_option_table, RESP_OPTION_COUNT, &options->resp},
+        {"lookup", lookup_option_table, lookup_option_count, &options->lookup},
+        {"refresh", refresh_option_table, refresh_option_count, &options->refresh},
+        {"mysql", mysql_option_table, mysql_option_count, &options->mysql},
+        {"binlog", binlog_option_table, binlog_option_count, &options->binlog},
+        {"redis", redis_option_table, redis_option_count, &options->redis},
+        {"kafka", kafka_option_table, kafka_option_count, &options->kafka},
+        {"cassandra", cassandra_option_table, cassandra_option_count, &options->cassandra},
     };
     memcpy(options->sections, sections, sizeof(sections));
-    options->config = (struct config){options->sections, PROGRAM_SECTIONS};
+    options->config =
+        (struct config){.sections = options->sections, .section_count = PROGRAM_SECTIONS};
 }
 
 bool program_options_load(struct program_options *options, const struct command_line *line,
@@ -139,26 +150,59 @@ bool program_options_load(struct program_options *options, const struct command_
     return true;
 }
 
-/** True where only this machine reaches the address. */
-static bool is_loopback(const char *address) {
-    return strncmp(address, "127.", 4) == 0 || strncmp(address, "[::1]:", 6) == 0;
-}
-
-bool program_options_check(const struct program_options *options, struct order_terms *terms,
-                           struct fault *fault) {
-    if (!is_loopback(options->server.listen.text) && !options->server.insecure) {
+/** @param key the option that has the address. Without authentication only this machine may reach
+ *  the service, unless the user says else. */
+static bool check_listen(const struct program_options *options, const char *key, const char *text,
+                         struct fault *fault) {
+    struct listen_address address;
+    if (!listen_address_parse(text, &address)) {
         fault_set(fault,
-                  "server.listen: expected a loopback address, since there is no authentication, "
-                  "or server.insecure = yes; got \"%.80s\"",
-                  options->server.listen.text);
+                  "%s: expected an IP address and a port, as 127.0.0.1:8080 or [::1]:8080, got "
+                  "\"%.80s\"",
+                  key, text);
         return false;
     }
-    if (strcmp(options->server.roles.text, "all") != 0) {
+    if (!address.loopback && !options->server.insecure) {
+        fault_set(fault,
+                  "%s: expected a loopback address, since there is no authentication, or "
+                  "server.insecure = yes; got \"%.80s\"",
+                  key, text);
+        return false;
+    }
+    return true;
+}
+
+static bool check_combinations(const struct program_options *options, struct order_terms *terms,
+                               struct fault *fault) {
+    const char *resp = options->resp.listen.text;
+    if (!check_listen(options, "server.listen", options->server.listen.text, fault) ||
+        (resp[0] != 0 && !check_listen(options, "resp.listen", resp, fault)) ||
+        !embedded_options_check(&options->memory, &options->journal, fault)) {
+        return false;
+    }
+    struct roles roles;
+    if (!roles_parse(options->server.roles.text, &roles, fault)) {
+        return false;
+    }
+    if (!program_options_is_cluster(options) && strcmp(options->server.roles.text, "all") != 0) {
         fault_set(fault, "server.roles: expected \"all\" with store.hot = embedded, got \"%.80s\"",
                   options->server.roles.text);
         return false;
     }
     return order_options_read(&options->order, terms, fault);
+}
+
+bool program_options_check(const struct program_options *options, struct order_terms *terms,
+                           struct fault *fault) {
+    bool possible = check_combinations(options, terms, fault);
+    if (!possible) {
+        config_place_fault(&options->config, fault);
+    }
+    return possible;
+}
+
+bool program_options_is_cluster(const struct program_options *options) {
+    return strcmp(options->store.hot.text, "mysql") == 0;
 }
 
 enum log_level program_options_log_level(const struct program_options *options) {

@@ -1,5 +1,7 @@
 #include "orderd/worker.h"
 
+#include "api/resp.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -8,8 +10,10 @@
 struct worker {
     struct loop loop;
     struct mailbox mailbox;
-    struct http_server *server; /* owned */
-    struct api *api;            /* owned */
+    struct http_server *server;      /* owned */
+    struct api *api;                 /* owned */
+    struct resp_server *resp_server; /* owned; NULL: no RESP, as the next */
+    struct api_resp *api_resp;       /* owned */
     struct command_service *command;
     struct query_service *query;
     struct loop_hook drain_hook;
@@ -37,9 +41,13 @@ static bool watch_drain(struct loop_hook *hook) {
         atomic_load_explicit(&worker->drain_wanted, memory_order_acquire) != 0) {
         worker->draining = true;
         http_server_drain(worker->server);
+        if (worker->resp_server != NULL) {
+            resp_server_drain(worker->resp_server);
+        }
         loop_timer_start(&worker->loop, &worker->drain_timer, worker->drain_timeout_us);
     }
-    if (worker->draining && http_server_is_idle(worker->server)) {
+    if (worker->draining && http_server_is_idle(worker->server) &&
+        (worker->resp_server == NULL || resp_server_is_idle(worker->resp_server))) {
         loop_stop(&worker->loop);
     }
     return false;
@@ -68,6 +76,7 @@ static bool make_services(struct worker *worker, const struct worker_parts *part
         .clock = parts->clock,
         .store = backend->store,
         .archive = backend->archive,
+        .cache = backend->beside,
         .mailbox = &worker->mailbox,
     };
     struct query_parts query_parts = {
@@ -77,10 +86,17 @@ static bool make_services(struct worker *worker, const struct worker_parts *part
         .cache = backend->cache,
         .lookup = backend->lookup,
         .mailbox = &worker->mailbox,
+        .window_us = parts->terms->window_us,
+        .memory_may_lag = backend->memory_may_lag,
     };
-    worker->command = command_service_create(&command_parts);
-    worker->query = query_service_create(&query_parts);
-    if (worker->command == NULL || worker->query == NULL) {
+    if (backend->has_commands) {
+        worker->command = command_service_create(&command_parts);
+    }
+    if (backend->has_queries) {
+        worker->query = query_service_create(&query_parts);
+    }
+    if ((backend->has_commands && worker->command == NULL) ||
+        (backend->has_queries && worker->query == NULL)) {
         fault_set(fault, "no memory for the services");
         return false;
     }
@@ -124,15 +140,56 @@ static bool make_server(struct worker *worker, const struct worker_parts *parts,
     return http_server_listen(worker->server, parts->address, fault);
 }
 
+static bool make_resp_server(struct worker *worker, const struct worker_parts *parts,
+                             struct fault *fault) {
+    struct api_resp_parts api_parts = {
+        .terms = parts->terms,
+        .query = worker->query,
+        .loop = &worker->loop,
+        .lookups_max = parts->options->resp.lookups_max,
+        .version = ORDERD_VERSION,
+    };
+    if (parts->resp_address[0] == 0) {
+        return true;
+    }
+    worker->api_resp = api_resp_create(&api_parts);
+    if (worker->api_resp == NULL) {
+        fault_set(fault, "no memory for the RESP commands");
+        return false;
+    }
+    struct resp_server_setup setup = {
+        .loop = &worker->loop,
+        .options = parts->options->resp,
+        .handler = api_resp_handler(worker->api_resp),
+    };
+    worker->resp_server = resp_server_create(&setup, fault);
+    return worker->resp_server != NULL &&
+           resp_server_listen(worker->resp_server, parts->resp_address, fault);
+}
+
 static void register_metrics(struct worker *worker, struct metrics *metrics) {
     loop_register_metrics(&worker->loop, metrics, NULL);
     http_server_register_metrics(worker->server, metrics, NULL);
-    metrics_register(metrics, "command", NULL, command_metric_table, command_metric_count,
-                     command_service_metrics(worker->command));
-    metrics_register(metrics, "query", NULL, query_metric_table, query_metric_count,
-                     query_service_metrics(worker->query));
+    if (worker->command != NULL) {
+        metrics_register(metrics, "command", NULL, command_metric_table, command_metric_count,
+                         command_service_metrics(worker->command));
+        if (command_service_cache_metrics(worker->command) != NULL) {
+            metrics_register(metrics, "cache_writer", NULL, cache_writer_metric_table,
+                             cache_writer_metric_count,
+                             command_service_cache_metrics(worker->command));
+        }
+    }
+    if (worker->query != NULL) {
+        metrics_register(metrics, "query", NULL, query_metric_table, query_metric_count,
+                         query_service_metrics(worker->query));
+    }
     metrics_register(metrics, "api", NULL, api_metric_table, api_metric_count,
                      api_metrics(worker->api));
+    if (worker->resp_server != NULL) {
+        resp_server_register_metrics(worker->resp_server, metrics, NULL);
+        metrics_register(metrics, "api", NULL, api_resp_metric_table, api_resp_metric_count,
+                         api_resp_metrics(worker->api_resp));
+    }
 }
 
 struct worker *worker_create(const struct worker_parts *parts, struct fault *fault) {
@@ -145,7 +202,8 @@ struct worker *worker_create(const struct worker_parts *parts, struct fault *fau
         free(worker);
         return NULL;
     }
-    if (!make_services(worker, parts, fault) || !make_server(worker, parts, fault)) {
+    if (!make_services(worker, parts, fault) || !make_server(worker, parts, fault) ||
+        !make_resp_server(worker, parts, fault)) {
         worker_destroy(worker);
         return NULL;
     }
@@ -155,6 +213,10 @@ struct worker *worker_create(const struct worker_parts *parts, struct fault *fau
 
 uint16_t worker_port(const struct worker *worker) {
     return http_server_port(worker->server);
+}
+
+uint16_t worker_resp_port(const struct worker *worker) {
+    return worker->resp_server == NULL ? 0 : resp_server_port(worker->resp_server);
 }
 
 static void *run(void *context) {
@@ -178,12 +240,23 @@ void worker_drain(struct worker *worker) {
     mailbox_wake(&worker->mailbox);
 }
 
-void worker_destroy(struct worker *worker) {
+void worker_join(struct worker *worker) {
     if (worker->started) {
         (void)pthread_join(worker->thread, NULL);
+        worker->started = false;
     }
+}
+
+void worker_destroy(struct worker *worker) {
+    worker_join(worker);
     if (worker->server != NULL) {
         http_server_destroy(worker->server);
+    }
+    if (worker->resp_server != NULL) {
+        resp_server_destroy(worker->resp_server);
+    }
+    if (worker->api_resp != NULL) {
+        api_resp_destroy(worker->api_resp);
     }
     timer_stop(&worker->drain_timer);
     if (worker->api != NULL) {

@@ -1,5 +1,5 @@
-/** A network thread: event loop, HTTP server, and an instance of the API and its services. All
- *  workers listen on the same address (SO_REUSEPORT) and share nothing but the ports. */
+/** A network thread: event loop, HTTP and RESP server, and an instance of the API and its services.
+ * All workers listen on the same address (SO_REUSEPORT) and share nothing but the ports. */
 #ifndef ORDERD_ORDERD_WORKER_H
 #define ORDERD_ORDERD_WORKER_H
 
@@ -13,7 +13,8 @@ struct worker_parts {
     const struct clock *clock;
     struct backend *backend;
     struct metrics *metrics;
-    const char *address; /* to listen on */
+    const char *address;      /* of HTTP, to listen on */
+    const char *resp_address; /* of RESP; empty: none */
 };
 
 /** Makes a worker that listens, but does not serve yet. NULL with the reason in `fault`. */
@@ -22,6 +23,9 @@ struct worker *worker_create(const struct worker_parts *parts, struct fault *fau
 /** The port that it listens on. */
 uint16_t worker_port(const struct worker *worker);
 
+/** The port for RESP; 0 where it does not listen for that. */
+uint16_t worker_resp_port(const struct worker *worker);
+
 /** Begins to serve, on a thread of its own. */
 MUST_CHECK bool worker_start(struct worker *worker, struct fault *fault);
 
@@ -29,7 +33,10 @@ MUST_CHECK bool worker_start(struct worker *worker, struct fault *fault);
  *  after drain_timeout_ms. @thread any. */
 void worker_drain(struct worker *worker);
 
-/** Waits for its end, if it was started, and releases it. */
+/** Waits for its end, if it was started. */
+void worker_join(struct worker *worker);
+
+/** Waits for its end and releases it. No other worker may run any more: they show its metrics. */
 void worker_destroy(struct worker *worker);
 
 #endif

@@ -19,6 +19,8 @@
 #include "order/record.h"
 #include "port/port_request.h"
 
+struct cache_write;
+
 /** Creates. Results: CREATED, REPLAYED, CONFLICT, BUSY, UNAVAILABLE, UNKNOWN. */
 struct order_create_batch {
     struct port_request request;
@@ -29,6 +31,11 @@ struct order_create_batch {
     const uint64_t *reference_hashes; /* of `orders`, by order_record_reference_hash */
     uint8_t *results;
     size_t progress; /* the store's, while it has the batch */
+    /** NULL, or called once, on a thread of the store's, before anything of the batch is durable:
+     *  every order now is what it will be stored as, if it is (order_id 0: it will not be). So the
+     *  cache can be written meanwhile. A store whose cache is its own memory does not call it. */
+    void (*ids_given)(struct order_create_batch *batch);
+    struct cache_write *cache_write; /* the command service's */
 };
 
 /** Changes. Results: CHANGED, UNCHANGED, ILLEGAL, MISMATCH, BAD_TIME, ABSENT, BUSY, UNAVAILABLE,

@@ -42,6 +42,7 @@ struct command_service {
     const struct clock *clock;
     struct order_store *store;
     struct order_archive *archive;
+    struct cache_writer *cache_writer; /* owned; NULL: the cache is the store's own memory */
     struct create_batch *free_creates;
     struct change_batch *free_changes;
     struct create_batch *creates; /* being gathered; NULL: none */
@@ -76,11 +77,25 @@ static void creates_done(struct port_request *request) {
     recycle_creates(gathered);
 }
 
+/** Hands a batch to the store and, where there is one, to the cache beside it. */
+static enum port_submit submit_creates(struct command_service *service,
+                                       struct order_create_batch *batch) {
+    if (service->cache_writer == NULL) {
+        return service->store->ops->create(service->store, batch);
+    }
+    cache_writer_follow(service->cache_writer, batch);
+    enum port_submit submit = service->store->ops->create(service->store, batch);
+    if (submit != PORT_TAKEN) {
+        cache_writer_unfollow(batch);
+    }
+    return submit;
+}
+
 static void send_creates(struct command_service *service) {
     struct create_batch *gathered = service->creates;
     service->creates = NULL;
     histogram_add(&service->metrics.create_batch_items, gathered->batch.count);
-    if (service->store->ops->create(service->store, &gathered->batch) == PORT_TAKEN) {
+    if (submit_creates(service, &gathered->batch) == PORT_TAKEN) {
         service->creates_in_flight++;
         return;
     }
@@ -113,7 +128,7 @@ bool command_create(struct command_service *service, struct command_create *crea
 
 enum port_submit command_create_batch(struct command_service *service,
                                       struct order_create_batch *batch) {
-    enum port_submit submit = service->store->ops->create(service->store, batch);
+    enum port_submit submit = submit_creates(service, batch);
     if (submit == PORT_BUSY) {
         metric_add(&service->metrics.refused_total, batch->count);
     }
@@ -193,6 +208,9 @@ static void changes_done(struct port_request *request) {
     gathered->service->changes_in_flight--;
     int64_t now_us = clock_now_us(gathered->service->clock);
     size_t absent = 0;
+    if (gathered->service->cache_writer != NULL) {
+        cache_writer_changed(gathered->service->cache_writer, &gathered->batch);
+    }
     for (size_t i = 0; i < gathered->batch.count; i++) {
         struct command_change *change = gathered->waiting[i];
         change->order = gathered->orders[i];
@@ -292,6 +310,13 @@ struct command_service *command_service_create(const struct command_parts *parts
     service->clock = parts->clock;
     service->store = parts->store;
     service->archive = parts->archive;
+    if (parts->cache != NULL) {
+        service->cache_writer = cache_writer_create(parts->cache, parts->mailbox);
+        if (service->cache_writer == NULL) {
+            free(service);
+            return NULL;
+        }
+    }
     for (size_t i = 0; i < COMMAND_BATCHES; i++) {
         init_create_batch(service, &service->create_batches[i], parts->mailbox);
         init_change_batch(service, &service->change_batches[i], parts->mailbox);
@@ -300,9 +325,16 @@ struct command_service *command_service_create(const struct command_parts *parts
 }
 
 void command_service_destroy(struct command_service *service) {
-    free(service);
+    if (service != NULL) {
+        cache_writer_destroy(service->cache_writer);
+        free(service);
+    }
 }
 
 struct command_metrics *command_service_metrics(struct command_service *service) {
     return &service->metrics;
+}
+
+struct cache_writer_metrics *command_service_cache_metrics(struct command_service *service) {
+    return service->cache_writer != NULL ? cache_writer_metrics(service->cache_writer) : NULL;
 }

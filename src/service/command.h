@@ -16,6 +16,7 @@
 #include "base/metrics.h"
 #include "port/order_archive.h"
 #include "port/order_store.h"
+#include "service/cache_writer.h"
 
 /** Single requests in one batch, and batches that may be outstanding, of each kind. */
 #define COMMAND_BATCH_MAX 256
@@ -56,6 +57,8 @@ struct command_parts {
     const struct clock *clock;
     struct order_store *store;
     struct order_archive *archive;
+    struct order_cache
+        *cache;              /* written beside the store; NULL where it is the store's own memory */
     struct mailbox *mailbox; /* of the loop */
 };
 
@@ -65,8 +68,11 @@ void command_service_destroy(struct command_service *service);
 
 struct command_metrics *command_service_metrics(struct command_service *service);
 
+/** Of what is written beside the store; NULL where nothing is. */
+struct cache_writer_metrics *command_service_cache_metrics(struct command_service *service);
+
 /** How many completions the service may have in the loop's mailbox at once. */
-#define COMMAND_OUTSTANDING_MAX ((size_t)COMMAND_BATCHES * 3)
+#define COMMAND_OUTSTANDING_MAX ((size_t)COMMAND_BATCHES * 3 + CACHE_WRITER_OUTSTANDING_MAX)
 
 /** Takes a create, whose `done` is called later (or already, where the store refuses). False where
  * too many are outstanding: nothing happened. */

@@ -1,9 +1,9 @@
 #include "order/order_id.h"
 #include "service/lookup.h"
 
-static enum port_submit get(struct lookup *lookup, struct order_get_batch *batch) {
+static enum port_submit get(struct lookup *lookup, struct lookup_batch *batch) {
     struct order_archive *archive = ((struct lookup_embedded *)lookup)->archive;
-    return archive->ops->get(archive, batch);
+    return archive->ops->get(archive, &batch->get);
 }
 
 static bool is_possible(struct lookup *lookup, uint64_t order_id, int64_t now_us) {

@@ -83,7 +83,7 @@ static void answer_readers(struct query_batch *batch, size_t item) {
 }
 
 static void recycle_batch(struct query_batch *batch) {
-    batch->batch.count = 0;
+    batch->lookup.get.count = 0;
     batch->next = batch->service->free_batches;
     batch->service->free_batches = batch;
 }
@@ -105,7 +105,7 @@ static void offer(const struct query_batch *batch) {
         return;
     }
     fill->put.count = 0;
-    for (size_t i = 0; i < batch->batch.count; i++) {
+    for (size_t i = 0; i < batch->lookup.get.count; i++) {
         if (batch->results[i] == ORDER_RESULT_FOUND) {
             fill->orders[fill->put.count++] = batch->orders[i];
         }
@@ -120,10 +120,10 @@ static void offer(const struct query_batch *batch) {
 static void batch_done(struct port_request *request) {
     struct query_batch *batch = (struct query_batch *)request;
     batch->service->in_flight--;
-    for (size_t i = 0; i < batch->batch.count; i++) {
+    for (size_t i = 0; i < batch->lookup.get.count; i++) {
         remove_pending(batch->service, batch->ids[i]);
     }
-    for (size_t i = 0; i < batch->batch.count; i++) {
+    for (size_t i = 0; i < batch->lookup.get.count; i++) {
         answer_readers(batch, i);
     }
     offer(batch);
@@ -134,11 +134,11 @@ static void send_gathered(struct query_service *service) {
     struct query_batch *batch = service->gathering;
     service->gathering = NULL;
     service->in_flight++;
-    metric_add(&service->metrics.lookups_total, batch->batch.count);
-    if (service->lookup->ops->get(service->lookup, &batch->batch) != PORT_TAKEN) {
-        metric_add(&service->metrics.refused_total, batch->batch.count);
-        memset(batch->results, ORDER_RESULT_UNAVAILABLE, batch->batch.count);
-        batch_done(&batch->batch.request);
+    metric_add(&service->metrics.lookups_total, batch->lookup.get.count);
+    if (service->lookup->ops->get(service->lookup, &batch->lookup) != PORT_TAKEN) {
+        metric_add(&service->metrics.refused_total, batch->lookup.get.count);
+        memset(batch->results, ORDER_RESULT_UNAVAILABLE, batch->lookup.get.count);
+        batch_done(&batch->lookup.get.request);
     }
 }
 
@@ -148,6 +148,10 @@ static bool look_up(struct query_service *service, struct query_get *get) {
     if (pending->order_id != 0) {
         get->next = pending->batch->readers[pending->item];
         pending->batch->readers[pending->item] = get;
+        if (pending->batch == service->gathering) {
+            uint32_t *wanted = &pending->batch->min_versions[pending->item];
+            *wanted = get->min_version > *wanted ? get->min_version : *wanted;
+        }
         metric_add(&service->metrics.joined_total, 1);
         return true;
     }
@@ -160,12 +164,13 @@ static bool look_up(struct query_service *service, struct query_get *get) {
         service->free_batches = service->gathering->next;
     }
     struct query_batch *batch = service->gathering;
-    size_t item = batch->batch.count++;
+    size_t item = batch->lookup.get.count++;
     get->next = NULL;
     batch->readers[item] = get;
     batch->ids[item] = get->order_id;
+    batch->min_versions[item] = get->min_version;
     *pending = (struct query_pending){get->order_id, batch, (uint32_t)item};
-    if (batch->batch.count == QUERY_BATCH_MAX) {
+    if (batch->lookup.get.count == QUERY_BATCH_MAX) {
         send_gathered(service);
     }
     return true;
@@ -173,7 +178,8 @@ static bool look_up(struct query_service *service, struct query_get *get) {
 
 bool query_get(struct query_service *service, struct query_get *get) {
     struct order_record order;
-    if (order_table_get(service->table, get->order_id, &order)) {
+    if (order_table_get(service->table, get->order_id, &order) &&
+        (order.version >= get->min_version || !service->memory_may_lag)) {
         metric_add(&service->metrics.memory_hits_total, 1);
         query_conclude_found(get, &order);
         return true;
@@ -272,11 +278,12 @@ bool query_find(struct query_service *service, struct query_find *find) {
 static void init_batch(struct query_service *service, struct query_batch *batch,
                        struct mailbox *mailbox) {
     batch->service = service;
-    batch->batch = (struct order_get_batch){
-        .request = {.done = batch_done, .mailbox = mailbox},
-        .order_ids = batch->ids,
-        .orders = batch->orders,
-        .results = batch->results,
+    batch->lookup = (struct lookup_batch){
+        .get = {.request = {.done = batch_done, .mailbox = mailbox},
+                .order_ids = batch->ids,
+                .orders = batch->orders,
+                .results = batch->results},
+        .min_versions = batch->min_versions,
     };
     recycle_batch(batch);
 }
@@ -315,6 +322,7 @@ struct query_service *query_service_create(const struct query_parts *parts) {
     service->cache = parts->cache;
     service->lookup = parts->lookup;
     service->window_us = parts->window_us;
+    service->memory_may_lag = parts->memory_may_lag;
     for (size_t i = 0; i < QUERY_BATCHES; i++) {
         init_batch(service, &service->batches[i], parts->mailbox);
     }

@@ -95,6 +95,9 @@ struct query_parts {
     /** Idempotency window. A final order that is older may have lost its reference to a younger one
      *  that is only in a tier below: then the store is asked. */
     int64_t window_us;
+    /** Local memory follows the log of changes: an order that is older there than min_version is
+     *  looked up below. False: it is never behind. */
+    bool memory_may_lag;
 };
 
 /** NULL where memory is short. */
@@ -117,6 +120,11 @@ MUST_CHECK bool query_find(struct query_service *service, struct query_find *fin
  *  their states. False: some are missing, and query_many answers. */
 MUST_CHECK bool query_states_from_memory(struct query_service *service, const void *ids,
                                          size_t count, struct order_state *out);
+
+/** Reads from local memory alone: copies the orders of `ids` that it has, and sets found[i].
+ *  Returns how many it has; query_get finds out about the others. */
+size_t query_orders_from_memory(struct query_service *service, const uint64_t *ids, size_t count,
+                                struct order_record *orders, bool *found);
 
 /** Reads many. True: answered at once, later otherwise. */
 MUST_CHECK bool query_many(struct query_service *service, struct query_many *many);

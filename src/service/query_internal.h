@@ -6,11 +6,12 @@
 
 /** Gathered look-ups on their way to the tiers below. Each item has a list of readers. */
 struct query_batch {
-    struct order_get_batch batch;
+    struct lookup_batch lookup; /* first */
     struct query_service *service;
     struct query_batch *next; /* in the list of free ones */
     struct query_get *readers[QUERY_BATCH_MAX];
     uint64_t ids[QUERY_BATCH_MAX];
+    uint32_t min_versions[QUERY_BATCH_MAX]; /* the highest that a reader of each wants */
     struct order_record orders[QUERY_BATCH_MAX];
     uint8_t results[QUERY_BATCH_MAX];
 };
@@ -37,7 +38,7 @@ struct query_finding {
 
 /** A part of a request for many, on its way to the tiers below. */
 struct query_slice {
-    struct order_get_batch batch;
+    struct lookup_batch lookup; /* first */
     struct query_slice *next;
     struct query_many *many;
     uint32_t places[QUERY_MANY_SLICE]; /* which item of the request each is */
@@ -63,6 +64,7 @@ struct query_service {
     struct order_cache *cache;
     struct lookup *lookup;
     int64_t window_us;
+    bool memory_may_lag;
     struct query_metrics metrics;
     struct query_batch *free_batches;
     struct query_batch *gathering; /* NULL: none */

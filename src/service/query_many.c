@@ -71,7 +71,7 @@ static bool gather(struct query_many *many, struct query_slice *slice) {
             count++;
         }
     }
-    slice->batch.count = count;
+    slice->lookup.get.count = count;
     return count > 0;
 }
 
@@ -88,7 +88,7 @@ static void give_up_rest(struct query_many *many) {
 }
 
 static void take_slice(struct query_slice *slice) {
-    for (size_t i = 0; i < slice->batch.count; i++) {
+    for (size_t i = 0; i < slice->lookup.get.count; i++) {
         put_result(slice->many, slice->places[i], slice->results[i], &slice->orders[i]);
     }
 }
@@ -99,11 +99,11 @@ static bool send_next(struct query_many *many) {
     if (!gather(many, many->slice)) {
         return true;
     }
-    metric_add(&many->service->metrics.lookups_total, many->slice->batch.count);
-    if (lookup->ops->get(lookup, &many->slice->batch) == PORT_TAKEN) {
+    metric_add(&many->service->metrics.lookups_total, many->slice->lookup.get.count);
+    if (lookup->ops->get(lookup, &many->slice->lookup) == PORT_TAKEN) {
         return false;
     }
-    memset(many->slice->results, ORDER_RESULT_UNAVAILABLE, many->slice->batch.count);
+    memset(many->slice->results, ORDER_RESULT_UNAVAILABLE, many->slice->lookup.get.count);
     take_slice(many->slice);
     give_up_rest(many);
     return true;
@@ -144,6 +144,13 @@ bool query_states_from_memory(struct query_service *service, const void *ids, si
     return all;
 }
 
+size_t query_orders_from_memory(struct query_service *service, const uint64_t *ids, size_t count,
+                                struct order_record *orders, bool *found) {
+    size_t present = order_table_get_many(service->table, ids, count, orders, found);
+    metric_add(&service->metrics.memory_hits_total, present);
+    return present;
+}
+
 bool query_many(struct query_service *service, struct query_many *many) {
     size_t found = from_memory(service, many);
     metric_add(&service->metrics.memory_hits_total, found);
@@ -172,7 +179,7 @@ bool query_many(struct query_service *service, struct query_many *many) {
 void query_many_init(struct query_service *service, struct mailbox *mailbox) {
     for (size_t i = 0; i < QUERY_MANY_MAX; i++) {
         struct query_slice *slice = &service->slices[i];
-        slice->batch = (struct order_get_batch){
+        slice->lookup.get = (struct order_get_batch){
             .request = {.done = slice_done, .mailbox = mailbox},
             .order_ids = slice->ids,
             .orders = slice->orders,

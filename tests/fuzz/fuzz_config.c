@@ -30,7 +30,7 @@ static void holder_init(struct holder *holder) {
     memset(holder, 0, sizeof(*holder));
     holder->section =
         (struct config_section){"server", server_table, ARRAY_COUNT(server_table), &holder->values};
-    holder->config = (struct config){&holder->section, 1};
+    holder->config = (struct config){.sections = &holder->section, .section_count = 1};
     config_set_defaults(&holder->config);
 }
 

@@ -236,7 +236,7 @@ static void drain_nothing(void *context, struct mailbox *mailbox) {
 static struct stage *open_stage(void) {
     struct http_options options;
     struct config_section section = {"http", http_option_table, HTTP_OPTION_COUNT, &options};
-    struct config config = {&section, 1};
+    struct config config = {.sections = &section, .section_count = 1};
     size_t bytes = bytes_align_up(sizeof(struct stage), CACHE_LINE_BYTES);
     struct stage *stage = aligned_alloc(CACHE_LINE_BYTES, bytes);
     CHECK(stage != NULL);

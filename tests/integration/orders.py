@@ -339,8 +339,11 @@ def post_get(orderd, ids):
 class Events:
     """An event stream, read event by event. `target` is its path."""
 
-    def __init__(self, orderd, target, *lines, version="1.1"):
+    def __init__(self, orderd, target, *lines, receive_buffer=None):
         self.connection = orderd.connect()
+        if receive_buffer is not None:
+            option = (socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            self.connection.socket.setsockopt(*option)
         self.connection.send(head("GET", target, "Accept: text/event-stream", *lines))
         self.answer = None
         self.text = b""

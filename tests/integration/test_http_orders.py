@@ -992,10 +992,11 @@ def test_given_times_lie_from_the_creation_to_60_s_ahead():
                 assert orders.read(orderd, order) == order
         for ahead_us in (62_000_000, 3_600_000_000, 10**15):
             order = create(orderd)
-            given = orders.rfc3339(orders.now_us() + ahead_us)
-            check_problem(orderd.patch(path_of(order), {"status": status, name: given}), 422, [name])
+            body = {"status": status, name: orders.rfc3339(orders.now_us() + ahead_us)}
+            check_problem(orderd.patch(path_of(order), body), 422, [name])
         for given in ("1970-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "0001-01-01T00:00:00Z"):
-            check_problem(orderd.patch(path_of(order), {"status": status, name: given}), 422, [name])
+            body = {"status": status, name: given}
+            check_problem(orderd.patch(path_of(order), body), 422, [name])
         assert orders.read(orderd, order) == order
 
 

@@ -67,7 +67,7 @@ static bool configure(struct host *host, int count, char **arguments, struct fau
         {"kafka", kafka_option_table, kafka_option_count, &host->kafka},
         {"binlog", binlog_option_table, binlog_option_count, &host->binlog},
     };
-    struct config config = {sections, ARRAY_COUNT(sections)};
+    struct config config = {.sections = sections, .section_count = ARRAY_COUNT(sections)};
     config_set_defaults(&config);
     for (int i = 1; i < count; i += 2) {
         if (i + 1 == count || strcmp(arguments[i], "--set") != 0) {

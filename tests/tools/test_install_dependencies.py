@@ -33,9 +33,14 @@ class Machine:
         self.directory = directory
         self.log = directory / "log"
         directory.chmod(0o755)
-        for name in ("bash", "sed", "env"):
+        for name in ("bash", "sed", "env", "install", "rm"):
             (directory / name).symlink_to(shutil.which(name))
-        self.program("apt-get", f'#!/bin/bash\necho "apt-get $*" >> {self.log}\nexit $APT_STATUS\n')
+        self.policy = directory / "policy-rc.d"
+        self.program(
+            "apt-get",
+            f'#!/bin/bash\necho "apt-get $*" >> {self.log}\n'
+            f"[[ -x {self.policy} ]] && echo services stay off >> {self.log}\nexit $APT_STATUS\n",
+        )
         if with_sudo:
             self.program("sudo", f'#!/bin/bash\necho sudo >> {self.log}\nexec "$@"\n')
         if with_dpkg:
@@ -59,6 +64,7 @@ class Machine:
                 "PATH": str(self.directory),
                 "MISSING": missing,
                 "APT_STATUS": str(apt_status),
+                "POLICY_RC_D": str(self.policy),
             },
             capture_output=True,
             text=True,
@@ -106,6 +112,26 @@ def test_a_group_brings_its_own_packages_and_those_of_the_build(directory):
 @machine
 def test_the_build_needs_no_clang(directory):
     assert Machine(directory).run("build", missing="clang-14 clang-format-14")[2] == []
+
+
+@machine
+def test_servers_are_installed_without_being_started(directory):
+    plain = Machine(directory)
+    plain.program("systemctl", f'#!/bin/bash\necho "systemctl $*" >> {plain.log}\n')
+    status, _, log = plain.run("stack", missing="redis-server kcat")
+    assert status == 0 and len(log) == 3, log
+    assert log[0].endswith("redis-server kcat") and log[1] == "services stay off", log
+    assert log[2] == "systemctl disable --quiet redis-server", log
+    assert not plain.policy.exists()
+
+
+@machine
+def test_a_policy_of_the_machine_and_servers_that_were_there_are_left_alone(directory):
+    plain = Machine(directory)
+    assert plain.run("stack", missing="kcat")[2][1:] == []
+    plain.program("policy-rc.d", "#!/bin/sh\nexit 0\n")
+    assert plain.run("stack", missing="mariadb-server")[0] == 0
+    assert plain.policy.read_text() == "#!/bin/sh\nexit 0\n"
 
 
 @machine

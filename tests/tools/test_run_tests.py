@@ -37,7 +37,7 @@ def run(programs, *arguments, sanitizer="none", scripts=None, timeout=20, protoc
         options = [{"name": "b_sanitize", "value": sanitizer}]
         (information / "intro-buildoptions.json").write_text(json.dumps(options))
         for name, text in (scripts or {}).items():
-            path = top / "tests" / "integration" / name
+            path = top / "tests" / ("" if "/" in name else "integration") / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         tool = [sys.executable, ROOT / "tools" / "run-tests"]
@@ -158,6 +158,14 @@ def test_scripts_are_found_and_say_how_they_want_to_run():
     good = "print('1..1')\nprint('ok 1')\n"
     result = run({}, scripts={"test_slow.py": slow, "test_good.py": good, "harness.py": "1/0\n"})
     expect(result, 1, "1 passed, 1 failed, 0 skipped", "integration/slow", "out of time after 1 s")
+
+
+def test_scripts_that_need_servers_run_only_when_their_folder_is_named():
+    good = "print('1..1')\nprint('ok 1')\n"
+    scripts = {"test_good.py": good, "stack/test_servers.py": good + "print('1..9')\n"}
+    expect(run({"a": GOOD}, scripts=scripts), 0, "3 passed, 0 failed, 0 skipped", "integration/good")
+    named = run({"a": GOOD}, "--folder", "stack", scripts=scripts)
+    expect(named, 1, "1 passed, 1 failed, 0 skipped", "stack/servers", "more than one plan")
 
 
 def test_a_test_gets_its_settings_and_a_scratch_directory():

@@ -2,11 +2,20 @@
 
 #include "base/pages.h"
 
-bool change_tail_init(struct change_tail *tail, uint64_t capacity, uint64_t next_change) {
+static uint64_t round_up(uint64_t capacity) {
     uint64_t rounded = 2;
     while (rounded < capacity) {
         rounded *= 2;
     }
+    return rounded;
+}
+
+uint64_t change_tail_bytes(uint64_t capacity) {
+    return round_up(capacity) * sizeof(struct change_tail_entry);
+}
+
+bool change_tail_init(struct change_tail *tail, uint64_t capacity, uint64_t next_change) {
+    uint64_t rounded = round_up(capacity);
     *tail = (struct change_tail){.capacity = rounded, .first = next_change};
     tail->entries = pages_reserve(rounded * sizeof(*tail->entries));
     atomic_init(&tail->claimed, next_change);

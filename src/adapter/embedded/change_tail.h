@@ -25,6 +25,9 @@ struct change_tail {
     _Atomic uint64_t published; /* the next change's number: all before it can be read */
 };
 
+/** Memory of a tail with this capacity. */
+uint64_t change_tail_bytes(uint64_t capacity);
+
 /** @param capacity rounded up to a power of two. @param next_change of the first one put in. */
 MUST_CHECK bool change_tail_init(struct change_tail *tail, uint64_t capacity, uint64_t next_change);
 void change_tail_deinit(struct change_tail *tail);

@@ -89,7 +89,7 @@ static void *run_reads(void *context) {
     }
 }
 
-static bool start_threads(struct embedded *embedded, struct fault *fault) {
+bool embedded_start(struct embedded *embedded, struct fault *fault) {
     static void *(*const mains[])(void *) = {run_store, run_keeper, run_puts, run_reads};
     static const char *const names[] = {"store", "keeper", "archive-put", "archive-read"};
     for (size_t i = 0; i < THREAD_COUNT; i++) {
@@ -140,15 +140,26 @@ static void close_directory(struct embedded *embedded) {
     disk_posix_close(&embedded->disk);
 }
 
+static bool read_options(const struct memory_options *memory, const struct journal_options *journal,
+                         struct journal_limits *limits, struct memory_shares *shares,
+                         struct fault *fault) {
+    return journal_options_read(journal, limits, fault) &&
+           memory_options_divide(memory, change_tail_bytes(limits->tail_changes), shares, fault);
+}
+
+bool embedded_options_check(const struct memory_options *memory,
+                            const struct journal_options *journal, struct fault *fault) {
+    struct journal_limits limits;
+    struct memory_shares shares;
+    return read_options(memory, journal, &limits, &shares, fault);
+}
+
 static bool open_core(struct embedded *embedded, const struct embedded_parts *parts,
                       struct fault *fault) {
     int64_t begin_us = clock_monotonic_us();
     struct journal_limits limits;
     struct memory_shares shares;
-    if (!journal_options_read(parts->journal, &limits, fault) ||
-        !memory_options_divide(parts->memory,
-                               limits.tail_changes * sizeof(struct change_tail_entry), &shares,
-                               fault)) {
+    if (!read_options(parts->memory, parts->journal, &limits, &shares, fault)) {
         return false;
     }
     struct embedded_core_parts core_parts = {
@@ -205,10 +216,6 @@ struct embedded *embedded_open(const struct embedded_parts *parts, struct fault 
         return NULL;
     }
     register_metrics(embedded, parts->metrics);
-    if (!start_threads(embedded, fault)) {
-        embedded_close(embedded);
-        return NULL;
-    }
     return embedded;
 }
 

@@ -23,9 +23,18 @@ struct embedded_parts {
     int64_t window_us;
 };
 
-/** Opens the data directory for this process alone, recovers, and starts the threads. NULL, with
- *  one line in `fault`, where it must not start. */
+/** Judges the options together, before anything is opened. False, with one line in `fault` that
+ *  begins with an option's name, where they contradict each other. */
+MUST_CHECK bool embedded_options_check(const struct memory_options *memory,
+                                       const struct journal_options *journal, struct fault *fault);
+
+/** Opens the data directory for this process alone and recovers. NULL, with one line in `fault`,
+ *  where it must not start. */
 struct embedded *embedded_open(const struct embedded_parts *parts, struct fault *fault);
+
+/** Starts the threads, once everybody who watches the change log has said so. After a failure the
+ *  caller closes. */
+MUST_CHECK bool embedded_start(struct embedded *embedded, struct fault *fault);
 
 /** Ends the threads after what was submitted is done, seals the journal and closes everything.
  *  Nobody may submit any more. */

@@ -47,6 +47,16 @@ bool journal_reader_open(struct journal_reader *reader, uint64_t number, struct 
         fault_set(fault, "%s: offset 0: damaged: no segment header", reader->name);
         return false;
     }
+    uint64_t file_bytes;
+    if (reader->disk->ops->size(reader->disk, reader->file, &file_bytes, fault) != DISK_OK) {
+        return false;
+    }
+    if (file_bytes < reader->size_bytes) {
+        fault_set(fault, "%s: offset %llu: damaged: the file ends here, %llu bytes were made",
+                  reader->name, (unsigned long long)file_bytes,
+                  (unsigned long long)reader->size_bytes);
+        return false;
+    }
     reader->segment = number;
     reader->offset = JOURNAL_BLOCK_BYTES;
     return true;

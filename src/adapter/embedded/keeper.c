@@ -64,6 +64,14 @@ static void set_snapshot_state(struct keeper *keeper, enum embedded_store_snapsh
     atomic_store_explicit(&keeper->store->snapshot_state, (int)state, memory_order_release);
 }
 
+/** True where the supply may make another segment: the journal is below its limit, or an old one
+ *  can be used again. */
+static bool may_supply(const struct keeper *keeper) {
+    return keeper->supply->spare_count > 0 ||
+           segment_list_bytes(keeper->segments) + keeper->supply->segment_bytes <=
+               keeper->limits.max_bytes;
+}
+
 static void give_up(struct keeper *keeper, int64_t now_us, const struct fault *fault) {
     log_write_limited(keeper->log, &keeper->limit, LOG_ERROR, "checkpoint", "given up: %s",
                       fault->text);
@@ -71,6 +79,9 @@ static void give_up(struct keeper *keeper, int64_t now_us, const struct fault *f
     keeper->writing = false;
     keeper->retry_at_us = now_us + RETRY_US;
     set_snapshot_state(keeper, STORE_SNAPSHOT_NONE);
+    if (!may_supply(keeper)) {
+        segment_supply_refuse(keeper->supply); /* only a checkpoint would make room */
+    }
 }
 
 static void conclude_checkpoint(struct keeper *keeper) {
@@ -134,22 +145,6 @@ static bool step_checkpoint(struct keeper *keeper, int64_t now_us) {
     return false;
 }
 
-static bool remove_segment(struct keeper *keeper, uint64_t number) {
-    struct fault fault;
-    char name[JOURNAL_NAME_MAX];
-    segment_list_remove_oldest(keeper->segments, number);
-    metric_add(&keeper->metrics.segments_removed_total, 1);
-    if (segment_supply_wants_spare(keeper->supply)) {
-        segment_supply_recycle(keeper->supply, number);
-        return true;
-    }
-    journal_segment_name(number, name);
-    if (keeper->disk->ops->remove(keeper->disk, name, &fault) != DISK_OK) {
-        log_warning(keeper->log, "journal", "an old segment stays: %s", fault.text);
-    }
-    return true;
-}
-
 /** True where old segments should go: the next one is wanted and can be made of one; there is more
  *  journal than between two checkpoints comes together anyway; or room is short. */
 static bool is_removal_due(const struct keeper *keeper) {
@@ -161,25 +156,20 @@ static bool is_removal_due(const struct keeper *keeper) {
            nears_limit(keeper) || segment_supply_state(keeper->supply) == SEGMENT_SUPPLY_FULL;
 }
 
-/** Removes one segment that nobody needs; true where there may be more. Oldest first only, and
- *  never one that the checkpoint does not cover. */
+/** Takes one segment that nobody needs out of the journal; true where there may be more. Oldest
+ *  first only, and never one that the checkpoint does not cover. */
 static bool step_removal(struct keeper *keeper) {
     struct segment_entry oldest;
-    if (keeper->writing || !is_removal_due(keeper)) {
+    if (keeper->writing || !is_removal_due(keeper) || !segment_supply_wants_spare(keeper->supply)) {
         return false;
     }
     if (!segment_list_oldest_is_before(keeper->segments, keeper->covered_sequence, &oldest)) {
         return false;
     }
-    return remove_segment(keeper, oldest.number);
-}
-
-/** True where the supply may make another segment: the journal is below its limit, or an old one
- *  can be used again. */
-static bool may_supply(const struct keeper *keeper) {
-    return keeper->supply->spare_count > 0 ||
-           segment_list_bytes(keeper->segments) + keeper->supply->segment_bytes <=
-               keeper->limits.max_bytes;
+    segment_list_remove_oldest(keeper->segments, oldest.number);
+    segment_supply_recycle(keeper->supply, oldest.number);
+    metric_add(&keeper->metrics.segments_removed_total, 1);
+    return true;
 }
 
 bool keeper_step(struct keeper *keeper, int64_t now_us) {
@@ -187,6 +177,7 @@ bool keeper_step(struct keeper *keeper, int64_t now_us) {
     bool more = step_removal(keeper);
     more = (may_supply(keeper) && segment_supply_step(keeper->supply, now_us)) || more;
     more = step_checkpoint(keeper, now_us) || more;
+    more = segment_supply_trim(keeper->supply, now_us) || more;
     metric_set(&keeper->metrics.segments, segment_list_count(keeper->segments));
     metric_set(&keeper->metrics.bytes, segment_list_bytes(keeper->segments));
     return more;

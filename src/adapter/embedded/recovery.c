@@ -16,6 +16,9 @@ struct run {
     uint64_t *segments; /* owned: numbers of the files, ascending */
     size_t segment_count;
     size_t segment_capacity;
+    size_t forgotten_count;   /* of `segments`, those that the change log begins behind */
+    size_t used_count;        /* of `segments`, those before the empty ones at the end */
+    uint64_t last_sequence;   /* of the frames that were read */
     struct release_set *left; /* orders that left behind the checkpoint; NULL: not asked */
     uint64_t frame_offset;    /* of the frame that was read last */
     bool table_full;
@@ -111,7 +114,9 @@ static bool visit_filter(struct checkpoint_visitor *visitor, uint64_t position, 
     if (!run->filter_loaded) {
         return true; /* of another size: built anew from the archive */
     }
-    if (position + size > reference_filter_bytes(filter) || position % sizeof(uint32_t) != 0) {
+    uint64_t filter_bytes = reference_filter_bytes(filter);
+    if (position > filter_bytes || size > filter_bytes - position ||
+        position % sizeof(uint32_t) != 0) {
         fault_set(fault, "the checkpoint's filter is larger than it says");
         return false;
     }
@@ -228,6 +233,7 @@ static bool walk_segment(struct run *run, uint64_t first_sequence,
         case JOURNAL_READ_FRAME:
             expected = frame.header.sequence + 1;
             run->frame_offset = frame.offset;
+            run->last_sequence = frame.header.sequence;
             if (frame.header.sequence > covered && !take(run, &frame, fault)) {
                 return false;
             }
@@ -255,12 +261,16 @@ static bool is_gap(const struct run *run, uint64_t first_sequence, struct fault 
     return true;
 }
 
-/** Removes a segment in which nothing stands: the one that was ready when the process ended. */
-static bool remove_empty(struct run *run, uint64_t number, struct fault *fault) {
-    struct disk *disk = run->recovery->disk;
+/** Segments are numbered without a gap: only the oldest ever leave, and the empty ones at the end
+ * are removed by a start, which then goes on with their numbers. */
+static bool is_missing_before(const struct run *run, size_t at, struct fault *fault) {
+    if (at == 0 || run->segments[at - 1] + 1 == run->segments[at]) {
+        return false;
+    }
     char name[JOURNAL_NAME_MAX];
-    journal_segment_name(number, name);
-    return disk->ops->remove(disk, name, fault) == DISK_OK;
+    journal_segment_name(run->segments[at - 1] + 1, name);
+    fault_set(fault, "%s: offset 0: damaged: the file is missing", name);
+    return true;
 }
 
 /** Reads one segment: notes it, and replays what the checkpoint does not cover. */
@@ -281,7 +291,7 @@ static bool replay_segment(struct run *run, size_t at, struct fault *fault) {
             return false;
         }
         run->result->torn |= journal_reader_is_torn(&run->reader);
-        return remove_empty(run, number, fault);
+        return true;
     }
     if (is_gap(run, first.sequence, fault)) {
         return false;
@@ -299,20 +309,19 @@ static bool replay_segment(struct run *run, size_t at, struct fault *fault) {
     run->result->segment_bytes = run->reader.size_bytes;
     run->result->offset = run->reader.offset;
     run->result->last_frame_offset = run->frame_offset;
+    run->used_count = at + 1;
     /* Where the journal went on behind it, a torn frame is an old story. */
     run->result->torn = journal_reader_is_torn(&run->reader);
     return true;
 }
 
-/** Segments that the checkpoint covers whole are only noted, for the change log: a broken one there
- *  is no loss of an order, so it and those before it are left out with a warning. */
-static bool note_covered(struct run *run, size_t *at, struct fault *fault) {
+/** The last segment that begins at or before the position after the checkpoint is the first one
+ * that is needed. */
+static size_t find_first_needed(struct run *run) {
     uint64_t covered = run->result->checkpoint_sequence;
     size_t first_needed = 0;
     struct journal_frame_header first;
     struct fault ignored;
-    /* The last segment that begins at or before the position after the checkpoint is the first one
-     * that is needed. */
     for (size_t i = 0; i < run->segment_count; i++) {
         if (journal_reader_open(&run->reader, run->segments[i], &ignored) &&
             peek_first(run, &first, &ignored) == JOURNAL_READ_FRAME &&
@@ -320,15 +329,44 @@ static bool note_covered(struct run *run, size_t *at, struct fault *fault) {
             first_needed = i;
         }
     }
-    for (size_t i = 0; i < first_needed; i++) {
-        if (!journal_reader_open(&run->reader, run->segments[i], &ignored) ||
-            peek_first(run, &first, &ignored) != JOURNAL_READ_FRAME) {
-            log_warning(run->recovery->log, "journal",
-                        "%s is unreadable; no order needs it, but changes from it on back are no "
-                        "longer in the change log",
-                        run->reader.name);
-            segment_list_deinit(run->recovery->segments);
-            segment_list_init(run->recovery->segments);
+    return first_needed;
+}
+
+/** Leaves the first `count` segments out. */
+static void forget(struct run *run, size_t count, const struct fault *why) {
+    log_warning(run->recovery->log, "journal",
+                "%s; no order needs it, but changes from there on back are no longer in the change "
+                "log",
+                why->text);
+    run->forgotten_count = count;
+    segment_list_deinit(run->recovery->segments);
+    segment_list_init(run->recovery->segments);
+}
+
+/** Segments that the checkpoint covers whole are only noted, for the change log: a broken or
+ * missing one there is no loss of an order, so it and those before it are left out with a warning.
+ */
+static bool note_covered(struct run *run, size_t first_needed, struct fault *fault) {
+    for (size_t i = 0; i <= first_needed; i++) {
+        struct journal_frame_header first;
+        struct fault why;
+        if (is_missing_before(run, i, &why)) {
+            forget(run, i, &why);
+        }
+        if (i == first_needed) {
+            break;
+        }
+        if (!journal_reader_open(&run->reader, run->segments[i], &why)) {
+            forget(run, i + 1, &why);
+            continue;
+        }
+        enum journal_read read = peek_first(run, &first, &why);
+        if (read != JOURNAL_READ_FRAME) {
+            if (read == JOURNAL_READ_END) {
+                fault_set(&why, "%s: offset %d: damaged: no first frame", run->reader.name,
+                          JOURNAL_BLOCK_BYTES);
+            }
+            forget(run, i + 1, &why);
             continue;
         }
         struct segment_entry entry = {run->segments[i], run->reader.size_bytes, first.sequence,
@@ -338,24 +376,55 @@ static bool note_covered(struct run *run, size_t *at, struct fault *fault) {
             return false;
         }
     }
-    *at = first_needed;
     return true;
 }
 
 static bool replay_journal(struct run *run, struct fault *fault) {
-    size_t at;
+    uint64_t covered = run->result->checkpoint_sequence;
+    run->forgotten_count = 0;
+    size_t first_needed = find_first_needed(run);
     if (run->segment_count == 0) {
-        if (run->result->checkpoint_sequence != 0) {
+        if (covered != 0) {
             fault_set(fault, "the journal is missing: there is a checkpoint, but no segment");
         }
-        return run->result->checkpoint_sequence == 0;
+        return covered == 0;
     }
-    run->result->next_segment = run->segments[run->segment_count - 1] + 1;
-    if (!note_covered(run, &at, fault)) {
+    if (!note_covered(run, first_needed, fault)) {
         return false;
     }
-    for (; at < run->segment_count; at++) {
-        if (!replay_segment(run, at, fault)) {
+    run->used_count = 0;
+    run->last_sequence = 0;
+    for (size_t at = first_needed; at < run->segment_count; at++) {
+        if ((at > first_needed && is_missing_before(run, at, fault)) ||
+            !replay_segment(run, at, fault)) {
+            return false;
+        }
+    }
+    if (run->last_sequence < covered) {
+        fault_set(fault, "%s: damaged: it ends before frame %llu, which the checkpoint covers",
+                  run->reader.name, (unsigned long long)covered);
+        return false;
+    }
+    run->result->next_segment = run->used_count == 0 ? 1 : run->segments[run->used_count - 1] + 1;
+    return true;
+}
+
+/** Removes the segments that are no longer part of the journal: those that the change log begins
+ *  behind, which nobody would remove later, and those at the end in which nothing stands, such as
+ *  the one that was ready when the process ended, whose numbers are given again. From both ends
+ *  inwards, so that an end in the middle of it leaves no gap in the numbers. */
+static bool remove_unused(struct run *run, struct fault *fault) {
+    struct disk *disk = run->recovery->disk;
+    char name[JOURNAL_NAME_MAX];
+    for (size_t i = 0; i < run->forgotten_count; i++) {
+        journal_segment_name(run->segments[i], name);
+        if (disk->ops->remove(disk, name, fault) != DISK_OK) {
+            return false;
+        }
+    }
+    for (size_t i = run->segment_count; i > run->used_count; i--) {
+        journal_segment_name(run->segments[i - 1], name);
+        if (disk->ops->remove(disk, name, fault) != DISK_OK) {
             return false;
         }
     }
@@ -500,7 +569,8 @@ bool recovery_run(struct recovery *recovery, struct recovery_result *result, str
     }
     run.reader.proves_end = true;
     bool recovered = list_files(&run, fault) && load_twice_if_needed(&run, fault) &&
-                     build_filter(&run, fault) && settle_last_frame(&run, fault);
+                     build_filter(&run, fault) && settle_last_frame(&run, fault) &&
+                     remove_unused(&run, fault);
     if (recovered && result->torn) {
         char name[JOURNAL_NAME_MAX];
         journal_segment_name(result->segment, name);

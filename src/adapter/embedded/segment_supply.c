@@ -2,6 +2,7 @@
 
 #include "base/mailbox.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #define FILL_SLICE_BYTES ((size_t)1 << 20)
@@ -110,6 +111,11 @@ static enum disk_status hand_over(struct segment_supply *supply, const char *fro
     return DISK_OK;
 }
 
+static void take_spare(struct segment_supply *supply) {
+    supply->spare_first++;
+    supply->spare_count--;
+}
+
 /** Turns an old segment into the next one: its frames carry its old number, so only the header is
  *  written. It has a name of its own meanwhile, so that a crash leaves no segment without its
  *  header. */
@@ -118,9 +124,14 @@ static enum disk_status reuse_spare(struct segment_supply *supply, struct fault 
     struct disk_file *file;
     uint64_t size_bytes;
     char name[JOURNAL_NAME_MAX];
-    journal_segment_name(supply->spares[--supply->spare_count], name);
+    journal_segment_name(supply->spare_first, name);
     enum disk_status status = disk->ops->rename(disk, name, filling_name, fault);
+    if (status == DISK_NOT_FOUND) {
+        take_spare(supply); /* somebody took it away: another way is found */
+        return DISK_OK;
+    }
     if (status == DISK_OK) {
+        take_spare(supply);
         /* Before the header changes: no crash may leave the old name on the new number. */
         status = disk->ops->sync_directory(disk, fault);
     }
@@ -220,8 +231,7 @@ bool segment_supply_step(struct segment_supply *supply, int64_t now_us) {
         return false;
     }
     bool stuck = segment_supply_state(supply) != SEGMENT_SUPPLY_WORKING;
-    if (stuck && supply->filling == NULL && supply->spare_count == 0 &&
-        now_us < supply->retry_at_us) {
+    if (stuck && supply->filling == NULL && now_us < supply->retry_at_us) {
         return false;
     }
     if (supply->filling != NULL && !is_slice_due(supply, now_us)) {
@@ -238,7 +248,37 @@ bool segment_supply_step(struct segment_supply *supply, int64_t now_us) {
 }
 
 void segment_supply_recycle(struct segment_supply *supply, uint64_t number) {
-    if (segment_supply_wants_spare(supply)) {
-        supply->spares[supply->spare_count++] = number;
+    if (supply->spare_count == 0) {
+        supply->spare_first = number;
+    }
+    assert(number == supply->spare_first + supply->spare_count);
+    supply->spare_count++;
+    if (segment_supply_state(supply) != SEGMENT_SUPPLY_WORKING) {
+        supply->retry_at_us = 0; /* it needs no room of the disk */
+    }
+}
+
+bool segment_supply_trim(struct segment_supply *supply, int64_t now_us) {
+    struct fault fault;
+    char name[JOURNAL_NAME_MAX];
+    if (supply->spare_count <= SEGMENT_SPARES_MAX || now_us < supply->trim_at_us) {
+        return false;
+    }
+    journal_segment_name(supply->spare_first, name);
+    enum disk_status status = supply->disk->ops->remove(supply->disk, name, &fault);
+    if (status != DISK_OK && status != DISK_NOT_FOUND) {
+        log_write_limited(supply->log, &supply->limit, LOG_WARNING, "journal",
+                          "an old segment stays for now: %s", fault.text);
+        supply->trim_at_us = now_us + RETRY_US;
+        return false;
+    }
+    take_spare(supply);
+    return true;
+}
+
+void segment_supply_refuse(struct segment_supply *supply) {
+    if (!segment_supply_is_ready(supply)) {
+        set_state(supply, SEGMENT_SUPPLY_FULL);
+        mailbox_wake(supply->writer);
     }
 }

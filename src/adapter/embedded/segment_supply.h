@@ -18,7 +18,8 @@
 
 #include <stdatomic.h>
 
-/** How many old segments wait to be used again; more are deleted. */
+/** How many old segments wait to be used again; more are deleted, oldest first. So what a crash
+ *  leaves of them are the newest: the segments on disk have numbers without a gap. */
 #define SEGMENT_SPARES_MAX 2
 
 /** A segment that may be written to from its second block on. */
@@ -30,7 +31,7 @@ struct ready_segment {
 
 enum segment_supply_state {
     SEGMENT_SUPPLY_WORKING,
-    SEGMENT_SUPPLY_FULL,  /* the disk has no room: tried again with every step that is due */
+    SEGMENT_SUPPLY_FULL,  /* there is no room: tried again with every step that is due */
     SEGMENT_SUPPLY_FAILED /* the disk refuses: tried again likewise */
 };
 
@@ -51,10 +52,11 @@ struct segment_supply {
     struct disk_file *filling; /* the file that is being filled with zero bytes, or NULL */
     uint64_t filling_bytes;    /* its size when it is done */
     uint64_t filled_bytes;
-    int64_t retry_at_us;                 /* after FULL or FAILED */
-    int64_t idle_slice_at_us;            /* when a slice is due though the writer needs none */
-    uint64_t spares[SEGMENT_SPARES_MAX]; /* numbers of old segments */
-    size_t spare_count;
+    int64_t retry_at_us;      /* after FULL or FAILED */
+    int64_t idle_slice_at_us; /* when a slice is due though the writer needs none */
+    uint64_t spare_first;     /* old segments: from this number on, */
+    uint64_t spare_count;     /* so many */
+    int64_t trim_at_us;       /* after one could not be deleted */
     struct log_limit limit;
     char *zeroes; /* owned, aligned */
     size_t zeroes_bytes;
@@ -73,11 +75,21 @@ bool segment_supply_step(struct segment_supply *supply, int64_t now_us);
 
 /** True where another old segment may be handed in. */
 static inline bool segment_supply_wants_spare(const struct segment_supply *supply) {
-    return supply->spare_count < SEGMENT_SPARES_MAX;
+    return supply->spare_count <= SEGMENT_SPARES_MAX;
 }
 
-/** Hands in segment `number`, which nobody reads or needs any more. @thread the keeper's. */
+/** Hands in segment `number`, which nobody reads or needs any more: the one behind the last that
+ * was handed in. @thread the keeper's. */
 void segment_supply_recycle(struct segment_supply *supply, uint64_t number);
+
+/** Deletes an old segment that is too many; true where one was. @thread the keeper's. */
+bool segment_supply_trim(struct segment_supply *supply, int64_t now_us);
+
+/** The journal may not grow, and what would make room failed: the supply is FULL, so that the
+ * writer refuses rather than waits, until it has made a segment again. Nothing changes where one is
+ * ready.
+ *  @thread the keeper's. */
+void segment_supply_refuse(struct segment_supply *supply);
 
 /** Takes the next segment; false where none is ready. @thread the writer's. */
 MUST_CHECK bool segment_supply_take(struct segment_supply *supply, struct ready_segment *segment);

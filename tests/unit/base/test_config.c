@@ -42,7 +42,8 @@ static void fixture_init(struct fixture *fixture) {
                                                    ARRAY_COUNT(server_table), &fixture->server};
     fixture->sections[1] =
         (struct config_section){"store", store_table, ARRAY_COUNT(store_table), &fixture->store};
-    fixture->config = (struct config){fixture->sections, ARRAY_COUNT(fixture->sections)};
+    fixture->config = (struct config){.sections = fixture->sections,
+                                      .section_count = ARRAY_COUNT(fixture->sections)};
     fixture->fault.text[0] = 0;
     config_set_defaults(&fixture->config);
 }
@@ -343,6 +344,29 @@ static void test_a_reload_may_change_live_options_only(void **state) {
     assert_false(config_differs_only_live(&before->config, &after.config, &after.fault));
 }
 
+static void test_a_combination_that_is_refused_is_told_where_the_file_sets_it(void **state) {
+    struct fixture *fixture = *state;
+    static const char text[] = "[server]\n\nthreads = 3\n[store]\nhot = mysql\nsync = no\n";
+    struct slice slice = {text, sizeof(text) - 1};
+    assert_true(config_read_text(&fixture->config, "a.conf", slice, &fixture->fault));
+    static const char *const cases[][2] = {
+        {"store.hot: needs store.sync = yes", "a.conf:5: store.hot: needs store.sync = yes"},
+        {"store.sync: not with store.hot", "a.conf:6: store.sync: not with store.hot"},
+        {"server.listen: not with store.hot", "a.conf:5: server.listen: not with store.hot"},
+        {"server.listen: no", "server.listen: no"},
+        {"out of memory", "out of memory"},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        fault_set(&fixture->fault, "%s", cases[i][0]);
+        config_place_fault(&fixture->config, &fixture->fault);
+        assert_string_equal(fixture->fault.text, cases[i][1]);
+    }
+    assert_set(fixture, "store.hot=embedded");
+    fault_set(&fixture->fault, "store.hot: no");
+    config_place_fault(&fixture->config, &fixture->fault);
+    assert_string_equal(fixture->fault.text, "store.hot: no");
+}
+
 static void test_a_shorter_text_leaves_nothing_of_the_longer_one(void **state) {
     struct fixture *before = *state;
     struct fixture after;
@@ -401,6 +425,7 @@ int main(void) {
         config_test(test_a_secret_is_never_shown),
         config_test(test_a_secret_is_not_in_messages_either),
         config_test(test_a_reload_may_change_live_options_only),
+        config_test(test_a_combination_that_is_refused_is_told_where_the_file_sets_it),
         config_test(test_a_shorter_text_leaves_nothing_of_the_longer_one),
         config_test(test_a_file_is_read_from_the_disk),
         config_test(test_a_file_that_cannot_be_read_is_told),

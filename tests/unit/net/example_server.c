@@ -88,7 +88,7 @@ static const struct http_handler_ops example_ops = {
 int main(int argc, char **argv) {
     struct http_options options;
     struct config_section section = {"http", http_option_table, HTTP_OPTION_COUNT, &options};
-    struct config config = {&section, 1};
+    struct config config = {.sections = &section, .section_count = 1};
     struct example example = {.handler = {&example_ops}};
     struct mailbox mailbox;
     struct fault fault;

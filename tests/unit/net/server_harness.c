@@ -207,7 +207,7 @@ static void start(struct harness *harness) {
 int harness_set_up(void **state) {
     struct harness *harness = fixture_allocate(sizeof(*harness));
     struct config_section section = {"http", http_option_table, HTTP_OPTION_COUNT, NULL};
-    struct config config = {&section, 1};
+    struct config config = {.sections = &section, .section_count = 1};
     struct fault fault;
     assert_non_null(harness);
     harness->handler.ops = &handler_ops;
