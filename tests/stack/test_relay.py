@@ -20,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import own_servers
 import tap
 
-BUILD = pathlib.Path(os.environ.get("ORDERD_BUILD") or own_servers.ROOT / "build")
+BUILD = pathlib.Path(os.environ.get("ORDERD_BUILD_DIR") or own_servers.ROOT / "build")
 STATUSES = {1: "pending", 2: "processing", 3: "success", 4: "cancel", 5: "timeout", 6: "error"}
 TIMES = "'2026-11-22 10:00:00.000001', '2026-11-22 10:00:00.000002'"
 

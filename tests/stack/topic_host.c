@@ -72,7 +72,7 @@ static void run(struct topic_reader *reader, struct mailbox *mailbox) {
 int main(int count, char **arguments) {
     struct kafka_options options;
     struct config_section section = {"kafka", kafka_option_table, kafka_option_count, &options};
-    struct config config = {&section, 1};
+    struct config config = {.sections = &section, .section_count = 1};
     struct mailbox mailbox;
     struct log log;
     struct fault fault;
