@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Puts and gets a second of the Redis adapter's one thread, and of the cache pipeline on it, beside redis-benchmark in the same run,
-on a cluster of three masters and three replicas that is started for it.
+"""Puts and gets a second of the Redis adapter's one thread, and changes a second of the cache
+pipeline on it, beside redis-benchmark in the same run, on a cluster of three masters and three
+replicas that is started for it.
 
     bench/redis_cluster.py [ORDERS]
 
