@@ -106,6 +106,15 @@ test-stack: ## Runs the tests that need the real servers (ONLY=text: those with 
 stack-down: ## Stops them
 	@deploy/stack/stack stop
 
+# --- Measuring ---
+
+.PHONY: bench
+bench: ## Measures orderd beside its peers (ONLY=text: rows with it in their name; QUICK=1: short)
+	@tools/install-dependencies bench
+	$(call configure,build,)
+	@ninja -C build -j $(JOBS) product benches
+	@bench/run build --only "$(ONLY)" $(if $(QUICK),--quick) $(if $(DOCUMENT),--document)
+
 # --- Style ---
 
 .PHONY: format

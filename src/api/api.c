@@ -179,10 +179,41 @@ static void serve_options(struct http_exchange *exchange) {
     }
 }
 
+/** True, with the answer given, where the request is for a role that this process has not. */
+static bool lacks_role(const struct api *api, struct http_exchange *exchange,
+                       enum api_resource resource, enum http_method method) {
+    switch (resource) {
+    case API_ORDERS:
+    case API_ORDER:
+    case API_BATCH_ORDERS:
+        if (has_body(method)) {
+            if (api->command == NULL) {
+                problem_respond_plain(exchange, 503, "this process has no command role");
+            }
+            return api->command == NULL;
+        }
+        break;
+    case API_ORDER_EVENTS:
+    case API_CHANGES:
+    case API_BATCH_STATUSES:
+    case API_BATCH_GET:
+        break;
+    default:
+        return false;
+    }
+    if (api->query == NULL) {
+        problem_respond_plain(exchange, 503, "this process has no query role");
+    }
+    return api->query == NULL;
+}
+
 static void serve(struct http_handler *handler, struct http_exchange *exchange,
                   const struct http_head *head, struct slice body) {
     struct api *api = api_of(handler);
     struct api_target target = api_route(head->path);
+    if (lacks_role(api, exchange, target.resource, head->method)) {
+        return;
+    }
     switch (target.resource) {
     case API_ORDERS:
         if (head->method == HTTP_METHOD_POST) {
@@ -269,7 +300,9 @@ static bool flush(struct loop_hook *hook) {
     if (api->command != NULL) {
         command_flush(api->command);
     }
-    query_flush(api->query);
+    if (api->query != NULL) {
+        query_flush(api->query);
+    }
     return more;
 }
 

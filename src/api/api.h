@@ -54,7 +54,7 @@ struct api_parts {
     const struct clock *clock;
     const struct order_terms *terms;
     struct command_service *command; /* NULL where this process has not that role: 503 */
-    struct query_service *query;
+    struct query_service *query;     /* NULL likewise */
     struct change_log *changes;
     struct mailbox *mailbox; /* of the loop */
     struct loop *loop;

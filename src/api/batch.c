@@ -58,13 +58,6 @@ static struct api_bulk *bulk_of_create(struct port_request *request) {
     return (struct api_bulk *)((char *)request - offsetof(struct api_bulk, create.request));
 }
 
-static bool lacks_role(struct api *api, struct http_exchange *exchange) {
-    if (api->command == NULL) {
-        problem_respond_plain(exchange, 503, "this process has no command role");
-    }
-    return api->command == NULL;
-}
-
 /* --- Records. --- */
 
 static struct record_answer answer_record(const struct api_bulk *bulk,
@@ -124,9 +117,6 @@ static void gather_records(struct api_bulk *bulk, struct slice body) {
 void api_batch_records(struct api *api, struct http_exchange *exchange, struct slice body) {
     if (body.size % ORDER_RECORD_BYTES != 0) {
         problem_respond_plain(exchange, 400, "the body is no multiple of 128 bytes");
-        return;
-    }
-    if (lacks_role(api, exchange)) {
         return;
     }
     struct api_bulk *bulk = api_bulk_take(api, exchange);
@@ -296,9 +286,6 @@ void api_batch_lines(struct api *api, struct http_exchange *exchange, struct sli
     size_t count = count_lines(body);
     if (count > API_BATCH_LINES_MAX) {
         problem_respond_plain(exchange, 413, "the batch has more than 1,000 lines");
-        return;
-    }
-    if (lacks_role(api, exchange)) {
         return;
     }
     struct api_bulk *bulk = api_bulk_take(api, exchange);

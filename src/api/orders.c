@@ -133,13 +133,6 @@ static void respond_scan(struct api *api, struct http_exchange *exchange,
     problem_respond(exchange, &problem);
 }
 
-static bool lacks_role(struct api *api, struct http_exchange *exchange) {
-    if (api->command == NULL) {
-        problem_respond_plain(exchange, 503, "this process has no command role");
-    }
-    return api->command == NULL;
-}
-
 /* --- Create. --- */
 
 static void respond_created(struct api *api, struct http_exchange *exchange,
@@ -192,9 +185,6 @@ void api_create_order(struct api *api, struct http_exchange *exchange, struct sl
     metric_add(&api->metrics.creates_total, 1);
     if (status != ORDER_SCAN_OK) {
         respond_scan(api, exchange, status);
-        return;
-    }
-    if (lacks_role(api, exchange)) {
         return;
     }
     struct api_task *task = api_task_take(api, exchange);
@@ -451,9 +441,6 @@ void api_change_order(struct api *api, struct http_exchange *exchange, const str
     }
     if (!parameter_read_if_match(head, &change.match)) {
         refuse_if_match(api, exchange, order_id);
-        return;
-    }
-    if (lacks_role(api, exchange)) {
         return;
     }
     struct api_task *task = api_task_take(api, exchange);

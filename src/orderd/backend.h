@@ -1,5 +1,6 @@
 /** The tiers that a process works on, as the rest of the program sees them: ports, the local
- *  memory, and whether they answer. backend_embedded.c makes those of one machine. */
+ *  memory, and whether they answer. backend_embedded.c makes those of one machine,
+ *  backend_cluster.c those of an instance of a cluster. */
 #ifndef ORDERD_ORDERD_BACKEND_H
 #define ORDERD_ORDERD_BACKEND_H
 
@@ -15,6 +16,10 @@ struct backend {
     struct change_log *changes;
     const struct order_table *table;
     struct lookup *lookup;
+    bool has_commands;          /* creates and changes are served here */
+    bool has_queries;           /* reads are */
+    struct order_cache *beside; /* written beside the store; NULL: the cache is its own memory */
+    bool memory_may_lag;        /* see query_parts */
     struct api_readiness readiness;
 };
 
@@ -37,5 +42,8 @@ struct backend_parts {
 
 /** NULL, with one line in `fault`, where the process must not start. */
 struct backend *backend_embedded_open(const struct backend_parts *parts, struct fault *fault);
+
+/** The same for an instance of a cluster (backend_cluster.c). */
+struct backend *backend_cluster_open(const struct backend_parts *parts, struct fault *fault);
 
 #endif

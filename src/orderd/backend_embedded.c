@@ -83,6 +83,8 @@ struct backend *backend_embedded_open(const struct backend_parts *parts, struct 
     backend->changes = embedded_changes(opened->embedded);
     backend->table = embedded_table(opened->embedded);
     backend->readiness.is_ready = is_ready;
+    backend->has_commands = true;
+    backend->has_queries = true;
     lookup_embedded_init(&opened->lookup, backend->archive, EMBEDDED_NODE);
     backend->lookup = &opened->lookup.lookup;
     log_memory(parts->log, backend->table);

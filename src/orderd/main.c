@@ -104,7 +104,9 @@ static struct backend_parts backend_parts(struct program *program) {
 
 static bool open_tiers(struct program *program, struct fault *fault) {
     const struct backend_parts parts = backend_parts(program);
-    program->backend = backend_embedded_open(&parts, fault);
+    program->backend = program_options_is_cluster(&program->options)
+                           ? backend_cluster_open(&parts, fault)
+                           : backend_embedded_open(&parts, fault);
     return program->backend != NULL;
 }
 
@@ -129,8 +131,13 @@ static bool is_address_free(const struct program *program, const char *key, cons
     return true;
 }
 
+/** Where to listen for RESP; empty where nobody is to, as without the queries' role. */
+static const char *wanted_resp_address(const struct program *program) {
+    return program->backend->has_queries ? program->options.resp.listen.text : "";
+}
+
 static bool are_addresses_free(const struct program *program, struct fault *fault) {
-    const char *resp = program->options.resp.listen.text;
+    const char *resp = wanted_resp_address(program);
     return is_address_free(program, "server.listen", program->options.server.listen.text, fault) &&
            (resp[0] == 0 || is_address_free(program, "resp.listen", resp, fault));
 }
@@ -153,7 +160,7 @@ static bool make_workers(struct program *program, struct fault *fault) {
         .backend = program->backend,
         .metrics = program->metrics,
         .address = program->options.server.listen.text,
-        .resp_address = program->options.resp.listen.text,
+        .resp_address = wanted_resp_address(program),
     };
     if (!are_addresses_free(program, fault)) {
         return false;

@@ -120,6 +120,13 @@ static void compose(struct program_options *options) {
         {"http", http_option_table, HTTP_OPTION_COUNT, &options->http},
         {"api", api_option_table, api_option_count, &options->api},
         {"resp", resp_option_table, RESP_OPTION_COUNT, &options->resp},
+        {"lookup", lookup_option_table, lookup_option_count, &options->lookup},
+        {"refresh", refresh_option_table, refresh_option_count, &options->refresh},
+        {"mysql", mysql_option_table, mysql_option_count, &options->mysql},
+        {"binlog", binlog_option_table, binlog_option_count, &options->binlog},
+        {"redis", redis_option_table, redis_option_count, &options->redis},
+        {"kafka", kafka_option_table, kafka_option_count, &options->kafka},
+        {"cassandra", cassandra_option_table, cassandra_option_count, &options->cassandra},
     };
     memcpy(options->sections, sections, sizeof(sections));
     options->config =
@@ -173,7 +180,11 @@ static bool check_combinations(const struct program_options *options, struct ord
         !embedded_options_check(&options->memory, &options->journal, fault)) {
         return false;
     }
-    if (strcmp(options->server.roles.text, "all") != 0) {
+    struct roles roles;
+    if (!roles_parse(options->server.roles.text, &roles, fault)) {
+        return false;
+    }
+    if (!program_options_is_cluster(options) && strcmp(options->server.roles.text, "all") != 0) {
         fault_set(fault, "server.roles: expected \"all\" with store.hot = embedded, got \"%.80s\"",
                   options->server.roles.text);
         return false;
@@ -188,6 +199,10 @@ bool program_options_check(const struct program_options *options, struct order_t
         config_place_fault(&options->config, fault);
     }
     return possible;
+}
+
+bool program_options_is_cluster(const struct program_options *options) {
+    return strcmp(options->store.hot.text, "mysql") == 0;
 }
 
 enum log_level program_options_log_level(const struct program_options *options) {

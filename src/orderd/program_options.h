@@ -2,11 +2,19 @@
 #ifndef ORDERD_ORDERD_PROGRAM_OPTIONS_H
 #define ORDERD_ORDERD_PROGRAM_OPTIONS_H
 
+#include "adapter/cassandra/cassandra_options.h"
 #include "adapter/embedded/embedded.h"
+#include "adapter/kafka/kafka_options.h"
+#include "adapter/mariadb/mariadb_options.h"
+#include "adapter/mariadb_binlog/binlog_options.h"
+#include "adapter/redis/redis_options.h"
 #include "api/api.h"
 #include "memory/memory_options.h"
 #include "net/http_server.h"
 #include "net/resp_server.h"
+#include "orderd/roles.h"
+#include "pipeline/refresh.h"
+#include "service/lookup_cluster.h"
 #include "service/order_options.h"
 
 #define SERVER_OPTIONS(X)                                                                          \
@@ -25,13 +33,15 @@ struct server_options {
 };
 
 #define STORE_OPTIONS(X)                                                                           \
-    X(text, hot, "embedded", "embedded", start, "Where hot orders are: in this process's data_dir")
+    X(text, hot, "embedded", "embedded|mysql", start,                                              \
+      "Where hot orders are: in this process's data_dir, or in a cluster with MariaDB, Redis, "    \
+      "Kafka and Cassandra")
 
 struct store_options {
     STORE_OPTIONS(CONFIG_FIELD)
 };
 
-#define PROGRAM_SECTIONS 9
+#define PROGRAM_SECTIONS 16
 
 struct program_options {
     struct server_options server;
@@ -43,6 +53,13 @@ struct program_options {
     struct http_options http;
     struct api_options api;
     struct resp_options resp;
+    struct lookup_options lookup;
+    struct refresh_options refresh;
+    struct mysql_options mysql;
+    struct binlog_options binlog;
+    struct redis_options redis;
+    struct kafka_options kafka;
+    struct cassandra_options cassandra;
     struct config_section sections[PROGRAM_SECTIONS];
     struct config config;
 };
@@ -73,6 +90,9 @@ MUST_CHECK bool program_options_load(struct program_options *options,
 /** Judges combinations that no single option's rule can. */
 MUST_CHECK bool program_options_check(const struct program_options *options,
                                       struct order_terms *terms, struct fault *fault);
+
+/** True where hot orders are in a cluster. */
+bool program_options_is_cluster(const struct program_options *options);
 
 enum log_level program_options_log_level(const struct program_options *options);
 

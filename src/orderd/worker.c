@@ -76,6 +76,7 @@ static bool make_services(struct worker *worker, const struct worker_parts *part
         .clock = parts->clock,
         .store = backend->store,
         .archive = backend->archive,
+        .cache = backend->beside,
         .mailbox = &worker->mailbox,
     };
     struct query_parts query_parts = {
@@ -85,10 +86,17 @@ static bool make_services(struct worker *worker, const struct worker_parts *part
         .cache = backend->cache,
         .lookup = backend->lookup,
         .mailbox = &worker->mailbox,
+        .window_us = parts->terms->window_us,
+        .memory_may_lag = backend->memory_may_lag,
     };
-    worker->command = command_service_create(&command_parts);
-    worker->query = query_service_create(&query_parts);
-    if (worker->command == NULL || worker->query == NULL) {
+    if (backend->has_commands) {
+        worker->command = command_service_create(&command_parts);
+    }
+    if (backend->has_queries) {
+        worker->query = query_service_create(&query_parts);
+    }
+    if ((backend->has_commands && worker->command == NULL) ||
+        (backend->has_queries && worker->query == NULL)) {
         fault_set(fault, "no memory for the services");
         return false;
     }
@@ -162,10 +170,19 @@ static bool make_resp_server(struct worker *worker, const struct worker_parts *p
 static void register_metrics(struct worker *worker, struct metrics *metrics) {
     loop_register_metrics(&worker->loop, metrics, NULL);
     http_server_register_metrics(worker->server, metrics, NULL);
-    metrics_register(metrics, "command", NULL, command_metric_table, command_metric_count,
-                     command_service_metrics(worker->command));
-    metrics_register(metrics, "query", NULL, query_metric_table, query_metric_count,
-                     query_service_metrics(worker->query));
+    if (worker->command != NULL) {
+        metrics_register(metrics, "command", NULL, command_metric_table, command_metric_count,
+                         command_service_metrics(worker->command));
+        if (command_service_cache_metrics(worker->command) != NULL) {
+            metrics_register(metrics, "cache_writer", NULL, cache_writer_metric_table,
+                             cache_writer_metric_count,
+                             command_service_cache_metrics(worker->command));
+        }
+    }
+    if (worker->query != NULL) {
+        metrics_register(metrics, "query", NULL, query_metric_table, query_metric_count,
+                         query_service_metrics(worker->query));
+    }
     metrics_register(metrics, "api", NULL, api_metric_table, api_metric_count,
                      api_metrics(worker->api));
     if (worker->resp_server != NULL) {

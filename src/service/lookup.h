@@ -19,7 +19,8 @@ struct lookup;
 struct lookup_batch {
     struct order_get_batch get; /* first: its `done` is handed this */
     const uint32_t *min_versions;
-    struct port_request intake; /* the look-up's, while it has the batch, as the one below */
+    struct port_request intake; /* the look-up's, while it has the batch, as the two below */
+    void *lookup;
     size_t open;
 };
 

@@ -74,7 +74,7 @@ struct lookup_cluster {
     bool (*was_given)(void *, uint64_t order_id);
     void *was_given_context;
     uint64_t next_token;
-    struct mailbox mailbox;
+    struct mailbox *mailbox;
     _Atomic uint32_t submitted; /* batches */
     size_t busy_entries;
     struct entry_queue queues[TIER_COUNT];
@@ -404,9 +404,7 @@ static bool add_reader(struct lookup_cluster *cluster, struct lookup_batch *batc
 static void begin(struct port_request *request) {
     struct lookup_batch *batch =
         (struct lookup_batch *)((char *)request - offsetof(struct lookup_batch, intake));
-    struct lookup_cluster *cluster =
-        (struct lookup_cluster *)((char *)request->mailbox -
-                                  offsetof(struct lookup_cluster, mailbox));
+    struct lookup_cluster *cluster = batch->lookup;
     size_t count = batch->get.count;
     batch->open = count + 1; /* one for this loop: nothing completes before its end */
     for (size_t i = 0; i < count; i++) {
@@ -426,7 +424,8 @@ static enum port_submit get(struct lookup *lookup, struct lookup_batch *batch) {
         atomic_fetch_sub_explicit(&cluster->submitted, 1, memory_order_relaxed);
         return PORT_BUSY;
     }
-    batch->intake = (struct port_request){.done = begin, .mailbox = &cluster->mailbox};
+    batch->lookup = cluster;
+    batch->intake = (struct port_request){.done = begin, .mailbox = cluster->mailbox};
     port_complete(&batch->intake);
     return PORT_TAKEN;
 }
@@ -464,7 +463,7 @@ static void init_tier(struct lookup_cluster *cluster, enum tier tier) {
         batch->cluster = cluster;
         batch->tier = tier;
         batch->batch = (struct order_get_batch){
-            .request = {.done = tier_done, .mailbox = &cluster->mailbox},
+            .request = {.done = tier_done, .mailbox = cluster->mailbox},
             .order_ids = batch->ids,
             .orders = batch->orders,
             .results = batch->results,
@@ -482,7 +481,7 @@ static void init_pools(struct lookup_cluster *cluster) {
     for (size_t i = 0; i < LOOKUP_ENTRIES; i++) {
         struct entry *entry = &cluster->entries[i];
         entry->cluster = cluster;
-        entry->lock.request.mailbox = &cluster->mailbox;
+        entry->lock.request.mailbox = cluster->mailbox;
         entry->chain = cluster->free_entries;
         cluster->free_entries = entry;
     }
@@ -493,17 +492,13 @@ static void init_pools(struct lookup_cluster *cluster) {
 }
 
 struct lookup_cluster *lookup_cluster_create(const struct lookup_cluster_parts *parts) {
-    struct lookup_cluster *cluster = aligned_alloc(CACHE_LINE_BYTES, sizeof(*cluster));
+    struct lookup_cluster *cluster = calloc(1, sizeof(*cluster));
     if (cluster == NULL) {
-        return NULL;
-    }
-    memset(cluster, 0, sizeof(*cluster));
-    if (!mailbox_init(&cluster->mailbox, LOOKUP_OUTSTANDING_MAX)) {
-        free(cluster);
         return NULL;
     }
     cluster->lookup.ops = &cluster_ops;
     cluster->clock = parts->clock;
+    cluster->mailbox = parts->mailbox;
     cluster->cache = parts->cache;
     cluster->store = parts->store;
     cluster->archive = parts->archive;
@@ -517,18 +512,11 @@ struct lookup_cluster *lookup_cluster_create(const struct lookup_cluster_parts *
 }
 
 void lookup_cluster_destroy(struct lookup_cluster *cluster) {
-    if (cluster != NULL) {
-        mailbox_deinit(&cluster->mailbox);
-        free(cluster);
-    }
+    free(cluster);
 }
 
 struct lookup *lookup_cluster_port(struct lookup_cluster *cluster) {
     return &cluster->lookup;
-}
-
-struct mailbox *lookup_cluster_mailbox(struct lookup_cluster *cluster) {
-    return &cluster->mailbox;
 }
 
 struct lookup_metrics *lookup_cluster_metrics(struct lookup_cluster *cluster) {

@@ -17,8 +17,8 @@
  *
  *  With the cache down there is no lock across processes; each then asks once.
  *
- *  A state machine over the ports: lookup_cluster_step does what is due, the completions arrive in
- *  its mailbox. A thread drives it (orderd/lookup_thread.h), or a test.
+ *  A state machine over the ports: lookup_cluster_step does what is due, what it is handed and what
+ *  completes arrives in the mailbox of the thread that drives it.
  *  @thread its own, but for the port (struct lookup), which any thread uses. */
 #ifndef ORDERD_SERVICE_LOOKUP_CLUSTER_H
 #define ORDERD_SERVICE_LOOKUP_CLUSTER_H
@@ -90,6 +90,7 @@ struct lookup_cluster_parts {
     struct order_archive *archive;          /* NULL: there is none yet */
     const struct lookup_options *options;   /* copied */
     int64_t open_us;                        /* an order younger than this may still be open */
+    struct mailbox *mailbox;                /* of the thread that drives it */
     uint64_t token_seed;                    /* random, of this process */
     bool (*was_given)(void *, uint64_t id); /* false: no instance can have given the id */
     void *was_given_context;
@@ -102,7 +103,6 @@ struct lookup_cluster *lookup_cluster_create(const struct lookup_cluster_parts *
 void lookup_cluster_destroy(struct lookup_cluster *cluster);
 
 struct lookup *lookup_cluster_port(struct lookup_cluster *cluster);
-struct mailbox *lookup_cluster_mailbox(struct lookup_cluster *cluster);
 struct lookup_metrics *lookup_cluster_metrics(struct lookup_cluster *cluster);
 
 /** Does what is due. Returns the time, on the clock's scale, before which there is nothing more to

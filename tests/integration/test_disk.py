@@ -355,6 +355,49 @@ def test_room_that_comes_back_is_used_without_a_restart():
         check_all_pending(orderd, ids)
 
 
+def test_orders_that_end_on_a_full_disk_are_archived_when_there_is_room():
+    with small_disk(start_small, 36) as (orderd, resize):
+        with Client(orderd) as client:
+            ids = fill_up(client)
+            use_up(orderd.data_dir.parent)
+            ended = end_some(client, ids[:400])
+        assert ended, "no change is taken either: nothing was kept back for them"
+        check_ended(orderd, ended)
+        resize(200)
+        harness.wait_for(lambda: is_ready(orderd), what="ready again")
+        orders.wait_until_archived(orderd, len(ended), 60)
+        check_ended(orderd, ended)
+        orderd.kill()
+        verify(orderd)
+        orderd.start()
+        check_ended(orderd, ended)
+        check_all_pending(orderd, [order_id for order_id in ids if order_id not in ended])
+
+
+def use_up(path):
+    """Leaves nothing of the room that is left."""
+    with contextlib.suppress(OSError), open(path / "rest", "wb", buffering=0) as file:
+        while file.write(bytes(BLOCK)):
+            pass
+
+
+def end_some(client, ids):
+    """Ends those orders that the service still takes a change of; returns their ids."""
+    ended = set()
+    for order_id in ids:
+        answer = client.patch(f"/v1/orders/{order_id}", {"status": "success"})
+        assert answer.status in (200, 503), answer
+        if answer.status == 200:
+            ended.add(order_id)
+    return ended
+
+
+def check_ended(orderd, ended):
+    for order_id in ended:
+        order = orderd.get(f"/v1/orders/{order_id}").json
+        assert (order["status"], order["version"]) == ("success", 2), order
+
+
 def start_with_much_memory(data_dir):
     """So that the hot orders, and with them a checkpoint, may become larger than the disk."""
     settings = ("journal.checkpoint_mb=1", "journal.keep_mb=0", "journal.max_mb=64")

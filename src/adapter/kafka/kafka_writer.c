@@ -21,6 +21,10 @@ const size_t kafka_writer_metric_count = ARRAY_COUNT(kafka_writer_metric_table);
 
 #define POLL_MS 100
 
+/* While no broker answers, one is asked this often, and has so long to answer. */
+#define LOOK_EVERY_US 1000000
+#define LOOK_TIMEOUT_MS 500
+
 /* Unacknowledged messages may hold so much memory of the library's. */
 #define QUEUE_KB "1048576"
 
@@ -44,6 +48,8 @@ struct kafka_writer {
     pthread_t thread;
     _Atomic uint32_t stopping;
     _Atomic size_t waiting;
+    _Atomic uint32_t ready; /* a broker answered, and none was lost since */
+    int64_t look_at_us;     /* the thread's */
     struct kafka_writer_metrics metrics;
     pthread_mutex_t lock; /* of what follows; held while messages are handed over */
     rd_kafka_t *producer; /* owned; replaced by the thread after a fatal error */
@@ -271,6 +277,32 @@ static void replace_producer(struct kafka_writer *writer) {
               made ? "the producer was made anew after a fatal error" : fault.text);
 }
 
+/** The library says when no broker answers any more, but not when one does again: asks, while
+ *  that is so, and once at the start. */
+static void look_for_brokers(struct kafka_writer *writer) {
+    const struct rd_kafka_metadata *metadata;
+    int64_t now_us = clock_monotonic_us();
+    bool down =
+        atomic_exchange_explicit(&writer->client.brokers_down, 0, memory_order_relaxed) != 0;
+    if (down) {
+        atomic_store_explicit(&writer->ready, 0, memory_order_relaxed);
+    }
+    if (atomic_load_explicit(&writer->ready, memory_order_relaxed) != 0 ||
+        now_us < writer->look_at_us || writer->producer == NULL) {
+        return;
+    }
+    writer->look_at_us = now_us + LOOK_EVERY_US;
+    if (rd_kafka_metadata(writer->producer, 0, NULL, &metadata, LOOK_TIMEOUT_MS) ==
+        RD_KAFKA_RESP_ERR_NO_ERROR) {
+        rd_kafka_metadata_destroy(metadata);
+        atomic_store_explicit(&writer->ready, 1, memory_order_relaxed);
+    }
+}
+
+bool kafka_writer_is_ready(const struct kafka_writer *writer) {
+    return atomic_load_explicit(&writer->ready, memory_order_relaxed) != 0;
+}
+
 static void *run(void *context) {
     struct kafka_writer *writer = context;
     while (atomic_load_explicit(&writer->stopping, memory_order_acquire) == 0) {
@@ -283,6 +315,7 @@ static void *run(void *context) {
         if (atomic_load_explicit(&writer->client.is_broken, memory_order_relaxed) != 0) {
             replace_producer(writer);
         }
+        look_for_brokers(writer);
     }
     if (writer->producer != NULL) {
         purge(writer);

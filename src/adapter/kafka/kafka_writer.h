@@ -40,6 +40,9 @@ void kafka_writer_destroy(struct kafka_writer *writer);
 struct topic_writer *kafka_writer_topic(struct kafka_writer *writer,
                                         enum kafka_topic_number number);
 
+/** True where the brokers answer. @thread any. */
+MUST_CHECK bool kafka_writer_is_ready(const struct kafka_writer *writer);
+
 struct kafka_writer_metrics *kafka_writer_metrics(struct kafka_writer *writer);
 
 #endif

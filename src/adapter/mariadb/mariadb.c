@@ -164,6 +164,10 @@ struct order_store *mariadb_order_store(struct mariadb *mariadb) {
     return &mariadb->store.port;
 }
 
+size_t mariadb_shard_count(const struct mariadb *mariadb) {
+    return mariadb->settings.shard_count;
+}
+
 struct lease_port *mariadb_lease_port(struct mariadb *mariadb) {
     return &mariadb->leases.port;
 }

@@ -51,6 +51,7 @@ void mariadb_stop(struct mariadb *mariadb);
 void mariadb_close(struct mariadb *mariadb);
 
 struct order_store *mariadb_order_store(struct mariadb *mariadb);
+size_t mariadb_shard_count(const struct mariadb *mariadb);
 struct lease_port *mariadb_lease_port(struct mariadb *mariadb);
 
 /** False where no instance can have given this id: its node number was never leased. Where that is

@@ -164,18 +164,12 @@ static enum order_result give_id(struct mariadb_store *store, struct order_recor
     return ORDER_RESULT_CREATED;
 }
 
-/** An item's share of the work: its shard, or, where it is settled already, false. */
-static bool prepare_create(struct mariadb_store *store, struct mariadb_item item, bool has_ids,
-                           int64_t now_us, size_t *shard) {
+/** An item's share of the work: its shard, or, where it was given no id, false: it is settled. */
+static bool prepare_create(struct mariadb_store *store, struct mariadb_item item, size_t *shard) {
     struct order_create_batch *batch = mariadb_create_of(item);
-    uint64_t hash = batch->reference_hashes[item.index];
-    enum order_result result = ORDER_RESULT_UNAVAILABLE;
-    *shard = mariadb_shard_of_slot(store->shared.settings, order_slot_from_hash(hash));
-    if (has_ids) {
-        result = give_id(store, &batch->orders[item.index], hash, now_us);
-    } else {
-        metric_add(&store->shared.metrics->ids_refused_total, 1);
-    }
+    enum order_result result = (enum order_result)batch->results[item.index];
+    *shard = mariadb_shard_of_slot(store->shared.settings,
+                                   order_slot_from_hash(batch->reference_hashes[item.index]));
     if (result == ORDER_RESULT_CREATED) {
         return true;
     }
@@ -209,18 +203,39 @@ static size_t shard_of(const struct mariadb_store *store, struct mariadb_item it
     return 0;
 }
 
+/** Gives every order of a batch its id before any of it is queued, and says so. What was given none
+ *  has order_id 0, and its result. */
+static void give_ids(struct mariadb_store *store, struct order_create_batch *batch, bool has_ids,
+                     int64_t now_us) {
+    for (size_t i = 0; i < batch->count; i++) {
+        enum order_result result = ORDER_RESULT_UNAVAILABLE;
+        if (has_ids) {
+            result = give_id(store, &batch->orders[i], batch->reference_hashes[i], now_us);
+        } else {
+            metric_add(&store->shared.metrics->ids_refused_total, 1);
+        }
+        batch->results[i] = (uint8_t)result;
+    }
+    if (batch->ids_given != NULL) {
+        batch->ids_given(batch);
+    }
+}
+
 /** Cuts a request into items. The ticket is gone once the last of them is queued or settled. */
 static void dispatch(struct mariadb_store *store, struct mariadb_ticket *ticket) {
     enum mariadb_kind kind = ticket->kind;
     uint32_t count = atomic_load_explicit(&ticket->open, memory_order_relaxed);
     int64_t now_us = clock_now_us(store->shared.clock);
-    bool has_ids = kind == MARIADB_CREATE && renew_ids(store, order_tick_from_us(now_us));
+    if (kind == MARIADB_CREATE) {
+        give_ids(store, (struct order_create_batch *)ticket->request,
+                 renew_ids(store, order_tick_from_us(now_us)), now_us);
+    }
     for (uint32_t i = 0; i < count; i++) {
         struct mariadb_item item = {.ticket = ticket, .index = i, .kind = kind};
         size_t shard;
         if (kind != MARIADB_CREATE) {
             shard = shard_of(store, item);
-        } else if (!prepare_create(store, item, has_ids, now_us, &shard)) {
+        } else if (!prepare_create(store, item, &shard)) {
             continue;
         }
         stage(store, item, shard);
