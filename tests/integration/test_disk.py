@@ -355,23 +355,26 @@ def test_room_that_comes_back_is_used_without_a_restart():
         check_all_pending(orderd, ids)
 
 
-def test_orders_that_end_on_a_full_disk_are_archived_when_there_is_room():
-    with small_disk(start_small, 36) as (orderd, resize):
+def test_an_archive_without_room_ends_no_process_and_goes_on_when_there_is_room():
+    """Orders end while nothing of the disk is left for the archive."""
+    with small_disk(start_small, 100) as (orderd, resize):
+        ids = [str(order_id) for order_id in fill(orderd, 1 * MIB)]
+        use_up(orderd.data_dir.parent)
         with Client(orderd) as client:
-            ids = fill_up(client)
-            use_up(orderd.data_dir.parent)
-            ended = end_some(client, ids[:400])
-        assert ended, "no change is taken either: nothing was kept back for them"
-        check_ended(orderd, ended)
-        resize(200)
+            ended = end_some(client, ids[:2000])
+        assert ended
+        failures = "orderd_archive_put_failures_total"
+        orders.wait_for_metric(orderd, failures, 3)  # the first, and two after a reopening
+        check_ended(orderd, ended[::20])
+        check_problem(orderd.get("/readyz"), 503)
+        (orderd.data_dir.parent / "rest").unlink()
         harness.wait_for(lambda: is_ready(orderd), what="ready again")
         orders.wait_until_archived(orderd, len(ended), 60)
-        check_ended(orderd, ended)
         orderd.kill()
         verify(orderd)
         orderd.start()
-        check_ended(orderd, ended)
-        check_all_pending(orderd, [order_id for order_id in ids if order_id not in ended])
+        check_ended(orderd, ended[::20])
+        check_all_pending(orderd, ids[2000:])
 
 
 def use_up(path):
@@ -383,12 +386,12 @@ def use_up(path):
 
 def end_some(client, ids):
     """Ends those orders that the service still takes a change of; returns their ids."""
-    ended = set()
+    ended = []
     for order_id in ids:
         answer = client.patch(f"/v1/orders/{order_id}", {"status": "success"})
         assert answer.status in (200, 503), answer
         if answer.status == 200:
-            ended.add(order_id)
+            ended.append(order_id)
     return ended
 
 
