@@ -4,6 +4,9 @@
 
 #define ANY RESP_ARGUMENTS_MAX
 
+/* Arguments of COMMAND INFO: each has an entry in the answer. */
+#define WORDS_MAX 256
+
 /* Room for the longest fixed answer: COMMAND DOCS. */
 #define FIXED_ROOM 4096
 
@@ -16,7 +19,7 @@ static const struct resp_command_info command_table[] = {
     {"echo", "Returns its argument", RESP_COMMAND_ECHO, 2, 2},
     {"hello", "Chooses the protocol's version and tells of the server", RESP_COMMAND_HELLO, 1, 8},
     {"client", "Tells of the connection, or names it", RESP_COMMAND_CLIENT, 2, 8},
-    {"command", "Tells of the commands", RESP_COMMAND_COMMAND, 1, ANY},
+    {"command", "Tells of the commands", RESP_COMMAND_COMMAND, 1, WORDS_MAX},
     {"config", "Tells of the configuration", RESP_COMMAND_CONFIG, 3, 64},
     {"info", "Tells of the server", RESP_COMMAND_INFO, 1, 64},
     {"quit", "Ends the connection", RESP_COMMAND_QUIT, 1, ANY},
@@ -73,7 +76,7 @@ static bool rename_session(struct resp_session *session, struct slice name, stru
         resp_put_error_literal(out, "ERR a name has up to 64 letters, digits and signs");
         return false;
     }
-    memcpy(session->name, name.data, name.size);
+    memmove(session->name, name.data, name.size); /* HELLO without SETNAME keeps the name */
     session->name_size = (uint32_t)name.size;
     return true;
 }
