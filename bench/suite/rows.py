@@ -8,9 +8,10 @@ import contextlib
 import re
 import shutil
 import subprocess
+import time
 
 from suite.report import Row
-from suite.servers import LOAD_CORE, Nginx, Orderd, Redis, Wrong, fetch, pinned, run_json
+from suite.servers import LOAD_CORE, Nginx, Orderd, Redis, Wrong, fetch, pinned, run_json, wait_for
 
 BATCH = 8192
 CONNECTIONS = 64
@@ -36,6 +37,7 @@ class Bench:
         self.large = 1_000_000 if quick else 10_000_000
         self.medium = 100_000 if quick else 1_000_000
         self.small = 10_000 if quick else 100_000
+        self.life_orders = 20_000 if quick else 200_000
         self.create_budget_mb = 1500 if quick else 3000
         self.stack = contextlib.ExitStack()
         self.loaded = {}
@@ -224,6 +226,23 @@ def create_http(bench):
         bench.turns(row, lambda: note_refused(row, server.bench("http-create", *arguments)))
 
 
+def life(bench):
+    row = bench.row("life", "orders created, ended one by one, archived, checked", "/s")
+    archived = "orderd_archiver_archived_total"
+    with fresh_orderd(bench) as server:
+
+        def once():
+            wanted = server.metric(archived) + bench.life_orders
+            begun = time.monotonic()
+            note_refused(row, server.bench("load", "--orders", bench.life_orders, "--final", 100,
+                                           "--connections", CONNECTIONS, "--batch", 1024,
+                                           "--ids", server.ids))  # fmt: skip
+            wait_for(lambda: server.metric(archived) >= wanted, 120, "every order archived")
+            return bench.life_orders / (time.monotonic() - begun)
+
+        bench.turns(row, once)
+
+
 # --- One order over HTTP. ---
 
 
@@ -386,5 +405,6 @@ GROUPS = (
     (redis_benchmark, ("redis-benchmark",)),
     (creates, ("create-batch", "create-rocksdb", "create-rocksdb-puts", "disk")),
     (create_http, ("create-http",)),
+    (life, ("life",)),
     (in_process, ("in-process-1", "in-process-2")),
 )
