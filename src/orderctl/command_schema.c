@@ -15,7 +15,8 @@ static const struct command_option schema_options[] = {
 };
 
 /** In the order in which they are set up. A kind of server that comes has its row here. */
-static const struct schema_target *const targets[] = {&schema_mysql};
+static const struct schema_target *const targets[] = {&schema_mysql, &schema_kafka,
+                                                      &schema_cassandra};
 
 #define TARGET_COUNT ARRAY_COUNT(targets)
 

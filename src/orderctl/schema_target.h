@@ -25,4 +25,10 @@ void schema_report(const struct session *session, const char *server, const char
 /** The tables of every shard (adapter/mariadb). */
 extern const struct schema_target schema_mysql;
 
+/** The topics (adapter/kafka). */
+extern const struct schema_target schema_kafka;
+
+/** The keyspace and the table of the archive (adapter/cassandra). */
+extern const struct schema_target schema_cassandra;
+
 #endif

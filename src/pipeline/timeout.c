@@ -18,7 +18,8 @@ struct timeout_pipeline {
     struct order_store *store;
     int64_t timeout_us;
     int64_t wake_at_us;
-    int64_t oldest_us; /* creation of the oldest open order that this round saw, or its begin */
+    /** Creation of the oldest open order that this round saw and that stays, or its begin. */
+    int64_t oldest_us;
     bool busy;
     struct log_limit limit;
     struct timeout_metrics metrics;
@@ -65,6 +66,9 @@ static void changed(struct port_request *request) {
             failures++;
             break;
         }
+    }
+    if (failures > 0) {
+        pipeline->oldest_us = 0; /* overdue already: the next round is not put off */
     }
     go_on(pipeline);
     if (failures > 0) {

@@ -355,6 +355,52 @@ def test_room_that_comes_back_is_used_without_a_restart():
         check_all_pending(orderd, ids)
 
 
+def test_an_archive_without_room_ends_no_process_and_goes_on_when_there_is_room():
+    """Orders end while nothing of the disk is left for the archive."""
+    with small_disk(start_small, 100) as (orderd, resize):
+        ids = [str(order_id) for order_id in fill(orderd, 1 * MIB)]
+        use_up(orderd.data_dir.parent)
+        with Client(orderd) as client:
+            ended = end_some(client, ids[:2000])
+        assert ended
+        failures = "orderd_archive_put_failures_total"
+        orders.wait_for_metric(orderd, failures, 3)  # the first, and two after a reopening
+        check_ended(orderd, ended[::20])
+        check_problem(orderd.get("/readyz"), 503)
+        (orderd.data_dir.parent / "rest").unlink()
+        harness.wait_for(lambda: is_ready(orderd), what="ready again")
+        orders.wait_until_archived(orderd, len(ended), 60)
+        orderd.kill()
+        verify(orderd)
+        orderd.start()
+        check_ended(orderd, ended[::20])
+        check_all_pending(orderd, ids[2000:])
+
+
+def use_up(path):
+    """Leaves nothing of the room that is left."""
+    with contextlib.suppress(OSError), open(path / "rest", "wb", buffering=0) as file:
+        while file.write(bytes(BLOCK)):
+            pass
+
+
+def end_some(client, ids):
+    """Ends those orders that the service still takes a change of; returns their ids."""
+    ended = []
+    for order_id in ids:
+        answer = client.patch(f"/v1/orders/{order_id}", {"status": "success"})
+        assert answer.status in (200, 503), answer
+        if answer.status == 200:
+            ended.append(order_id)
+    return ended
+
+
+def check_ended(orderd, ended):
+    for order_id in ended:
+        order = orderd.get(f"/v1/orders/{order_id}").json
+        assert (order["status"], order["version"]) == ("success", 2), order
+
+
 def start_with_much_memory(data_dir):
     """So that the hot orders, and with them a checkpoint, may become larger than the disk."""
     settings = ("journal.checkpoint_mb=1", "journal.keep_mb=0", "journal.max_mb=64")

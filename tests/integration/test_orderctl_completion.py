@@ -36,7 +36,7 @@ def commands():
 
 def test_commands_are_offered_and_they_are_all():
     assert complete("") == commands()
-    assert complete("s") == {"set", "stats"}
+    assert complete("s") == {"schema", "set", "stats"}
     assert complete("help", "") == commands()
     assert complete("nothing", "x") == set()
 

@@ -40,8 +40,8 @@ void bed_options(struct mysql_options *options, const struct mariadb_server_proc
     }
     text_append_char(&text, 0);
     const char *const settings[][2] = {
-        {"shards", shards},    {"user", "root"},        {"database", database},
-        {"create_lanes", "3"}, {"deadline_ms", "6000"}, {"read_timeout_ms", "2000"},
+        {"shards", shards},    {"user", "root"},         {"database", database},
+        {"create_lanes", "3"}, {"deadline_ms", "20000"}, {"read_timeout_ms", "10000"},
     };
     for (size_t i = 0; i < ARRAY_COUNT(settings); i++) {
         (void)snprintf(setting, sizeof(setting), "mysql.%s=%s", settings[i][0], settings[i][1]);

@@ -24,7 +24,8 @@ struct bed {
     struct lease_port *leases;
 };
 
-/** The options for a database on these servers: the defaults, and short time-outs. */
+/** The options for a database on these servers: the defaults, and time-outs for a
+ *  machine that is busy with other things. */
 void bed_options(struct mysql_options *options, const struct mariadb_server_process *servers,
                  size_t count, const char *database);
 

@@ -31,7 +31,7 @@ static void check_create(const char *database, enum proxy_cut kind, int cuts) {
     struct order_record got[COUNT];
     uint64_t ids[COUNT];
     uint8_t results[COUNT];
-    open_through_proxy(&bed, database, 6000);
+    open_through_proxy(&bed, database, 20000);
     for (size_t i = 0; i < COUNT; i++) {
         orders[i] = sample_draft(i / 2); /* each reference twice */
     }
@@ -89,7 +89,7 @@ static void check_change(const char *database, enum proxy_cut kind, int cuts) {
     struct order_change changes[COUNT];
     uint64_t ids[COUNT];
     uint8_t results[COUNT];
-    open_through_proxy(&bed, database, 6000);
+    open_through_proxy(&bed, database, 20000);
     for (size_t i = 0; i < COUNT; i++) {
         orders[i] = sample_draft(i);
     }
@@ -125,7 +125,7 @@ static void test_a_change_in_doubt_that_another_one_followed_is_unknown(void **s
     (void)state;
     struct bed bed;
     struct order_record order;
-    open_through_proxy(&bed, "d_followed", 6000);
+    open_through_proxy(&bed, "d_followed", 20000);
     struct order_record created = bed_create_one(&bed, sample_draft(1));
     /* Somebody else changes the order at once, each time that a change of it is committed. */
     (void)server_query(&server, "d_followed",
@@ -142,7 +142,7 @@ static void test_a_release_whose_commit_happened_unheard_is_released(void **stat
     struct bed bed;
     struct order_record order;
     uint8_t result;
-    open_through_proxy(&bed, "d_release", 6000);
+    open_through_proxy(&bed, "d_release", 20000);
     struct order_record created = bed_create_one(&bed, sample_draft(1));
     assert_int_equal(bed_change_one(&bed, created.order_id, ORDER_STATUS_SUCCESS, &order),
                      ORDER_RESULT_CHANGED);
@@ -157,7 +157,7 @@ static void test_a_position_whose_commit_was_not_answered_is_stored(void **state
     (void)state;
     struct bed bed;
     struct lease_request request = {.name = "relay:0", .length_us = 60000000};
-    open_through_proxy(&bed, "d_position", 6000);
+    open_through_proxy(&bed, "d_position", 20000);
     assert_int_equal(bed_acquire(&bed, &request), ORDER_RESULT_STORED);
     proxy_cut(&proxy, PROXY_CUT_ANSWER, 1);
     assert_int_equal(bed_store_position(&bed, "relay:0", "0-1-5"), ORDER_RESULT_STORED);

@@ -12,6 +12,7 @@ static void prepare(struct mysql_options *options, const char *database) {
 /* --- Crashes. --- */
 
 #define BATCH 500
+#define PATIENCE_US INT64_C(60000000)
 #define BATCHES 24
 #define ALL ((size_t)BATCH * BATCHES)
 
@@ -38,6 +39,44 @@ static void end_load(struct bed *bed, struct load *load) {
     }
 }
 
+/** False where an answer only says that now is not the time: a busy machine may give it for long.
+ */
+static bool is_answer(uint8_t result) {
+    return result != ORDER_RESULT_UNAVAILABLE && result != ORDER_RESULT_UNKNOWN &&
+           result != ORDER_RESULT_BUSY;
+}
+
+/** Asks for orders, a batch at a time, until each is answered. */
+static void get_surely(struct bed *bed, const uint64_t *ids, struct order_record *got,
+                       uint8_t *found, size_t count) {
+    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    for (size_t at = 0; at < count && clock_monotonic_us() < until_us;) {
+        size_t size = bytes_min_size(BATCH, count - at);
+        bed_get(bed, ids + at, got + at, found + at, size);
+        at += bed_count(found + at, size, ORDER_RESULT_UNAVAILABLE) == 0 ? size : 0;
+    }
+}
+
+/** Creates, again and again, until each order is there. What was said of an order when it came to
+ * be there stays in `results`. */
+static void create_surely(struct bed *bed, struct order_record *orders, uint8_t *results,
+                          size_t count) {
+    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    for (size_t at = 0; at < count && clock_monotonic_us() < until_us;) {
+        size_t size = bytes_min_size(BATCH, count - at);
+        size_t answered = 0;
+        for (size_t i = at; i < at + size; i++) {
+            /* As a client would: what it has is the reference and the content. */
+            orders[i] = sample_draft(orders[i].amount - 1000);
+        }
+        bed_create(bed, orders + at, results + at, size);
+        for (size_t i = at; i < at + size; i++) {
+            answered += is_answer(results[i]) ? 1 : 0;
+        }
+        at += answered == size ? size : 0;
+    }
+}
+
 /** Everything that was acknowledged is there as it was answered; everything else becomes one order
  *  when it is asked for again, and stays that one. */
 static void check_load(struct bed *bed, struct load *load, const char *database) {
@@ -47,7 +86,7 @@ static void check_load(struct bed *bed, struct load *load, const char *database)
     for (size_t i = 0; i < ALL; i++) {
         ids[i] = load->results[i] == ORDER_RESULT_CREATED ? load->orders[i].order_id : 1;
     }
-    bed_get(bed, ids, got, found, ALL);
+    get_surely(bed, ids, got, found, ALL);
     for (size_t i = 0; i < ALL; i++) {
         if (load->results[i] == ORDER_RESULT_CREATED) {
             assert_int_equal(found[i], ORDER_RESULT_FOUND);
@@ -55,22 +94,16 @@ static void check_load(struct bed *bed, struct load *load, const char *database)
         }
     }
     for (size_t round = 0; round < 2; round++) {
+        create_surely(bed, load->orders, load->results, ALL);
         for (size_t i = 0; i < ALL; i++) {
-            ids[i] = round == 0 && load->results[i] != ORDER_RESULT_CREATED
-                         ? 0
-                         : load->orders[i].order_id;
-            uint64_t amount = load->orders[i].amount - 1000;
-            load->orders[i] = sample_draft(amount);
-        }
-        bed_create(bed, load->orders, load->results, ALL);
-        for (size_t i = 0; i < ALL; i++) {
-            if (ids[i] != 0) {
+            if (round == 1 || ids[i] != 1) {
                 assert_int_equal(load->results[i], ORDER_RESULT_REPLAYED);
                 assert_true(load->orders[i].order_id == ids[i]);
             } else {
                 assert_true(load->results[i] == ORDER_RESULT_REPLAYED ||
                             load->results[i] == ORDER_RESULT_CREATED);
             }
+            ids[i] = load->orders[i].order_id;
         }
     }
     assert_int_equal(server_number(&server, database,
@@ -126,7 +159,7 @@ test_a_server_that_is_gone_for_longer_than_the_deadline_leaves_no_order_twice(vo
     server_kill(&server);
     int64_t begin_us = clock_monotonic_us();
     end_load(&bed, load);
-    assert_true(clock_monotonic_us() - begin_us < 4000000);
+    assert_true(clock_monotonic_us() - begin_us < 10 * (int64_t)options.deadline_ms * 1000);
     assert_true(bed_count(load->results, ALL, ORDER_RESULT_CREATED) < ALL);
     server_start(&server);
     const char *reason;
@@ -153,7 +186,7 @@ static void test_a_server_that_hangs_is_answered_for_in_time(void **state) {
     server_pause(&server);
     int64_t begin_us = clock_monotonic_us();
     end_load(&bed, load);
-    assert_true(clock_monotonic_us() - begin_us < 8000000);
+    assert_true(clock_monotonic_us() - begin_us < 10 * (int64_t)options.deadline_ms * 1000);
     uint64_t order_id = 12345;
     struct order_record order;
     uint8_t result;
@@ -225,7 +258,7 @@ static void test_changes_under_a_crash_happen_once_or_are_not_claimed(void **sta
     server_kill(&server);
     server_start(&server);
     bed_wait(&bed, &done);
-    bed_get(&bed, ids, got, found, COUNT);
+    get_surely(&bed, ids, got, found, COUNT);
     size_t changed = 0;
     for (size_t i = 0; i < COUNT; i++) {
         assert_int_equal(found[i], ORDER_RESULT_FOUND);
@@ -245,6 +278,53 @@ static void test_changes_under_a_crash_happen_once_or_are_not_claimed(void **sta
     free(got);
     free(changes);
     free(ids);
+}
+
+/* --- Rows that somebody holds. --- */
+
+static void test_one_row_that_stays_locked_costs_no_other_order_its_change(void **state) {
+    (void)state;
+    enum { COUNT = 600, LOCKED = 333 };
+    struct mysql_options options;
+    struct bed bed;
+    struct order_record *orders = calloc(COUNT, sizeof(*orders));
+    struct order_change *changes = calloc(COUNT, sizeof(*changes));
+    uint8_t results[COUNT];
+    char sql[128];
+    prepare(&options, "t_locked");
+    options.deadline_ms = 9000;
+    bed_open(&bed, &options);
+    for (size_t i = 0; i < COUNT; i++) {
+        orders[i] = sample_draft(i);
+    }
+    bed_create(&bed, orders, results, COUNT);
+    for (size_t i = 0; i < COUNT; i++) {
+        changes[i] = (struct order_change){.order_id = orders[i].order_id,
+                                           .status = ORDER_STATUS_PROCESSING};
+    }
+    (void)snprintf(sql, sizeof(sql), "SELECT * FROM orders WHERE order_id = %llu FOR UPDATE",
+                   (unsigned long long)orders[LOCKED].order_id);
+    void *held = server_hold(&server, "t_locked", sql);
+    bed_change(&bed, changes, orders, results, COUNT);
+    assert_int_equal(results[LOCKED], ORDER_RESULT_UNAVAILABLE);
+    assert_int_equal(bed_count(results, COUNT, ORDER_RESULT_CHANGED), COUNT - 1);
+    server_let_go(held);
+    assert_int_equal(
+        bed_change_one(&bed, changes[LOCKED].order_id, ORDER_STATUS_PROCESSING, &orders[LOCKED]),
+        ORDER_RESULT_CHANGED);
+    /* And for creates: a reference that somebody is just writing, and then does not. */
+    held = server_hold(&server, "t_locked", "INSERT INTO order_refs VALUES ('partner', '5333', 1)");
+    for (size_t i = 0; i < COUNT; i++) {
+        orders[i] = sample_draft(5000 + i);
+    }
+    bed_create(&bed, orders, results, COUNT);
+    assert_int_equal(results[LOCKED], ORDER_RESULT_UNAVAILABLE);
+    assert_int_equal(bed_count(results, COUNT, ORDER_RESULT_CREATED), COUNT - 1);
+    server_let_go(held);
+    (void)bed_create_one(&bed, sample_draft(5333));
+    bed_close(&bed);
+    free(orders);
+    free(changes);
 }
 
 /* --- What the start refuses. --- */
@@ -409,7 +489,7 @@ static void test_an_instance_that_cannot_renew_gives_no_ids(void **state) {
     int64_t begin_us = clock_monotonic_us();
     bed_create(&bed, &order, &result, 1);
     assert_int_equal(result, ORDER_RESULT_UNAVAILABLE);
-    assert_true(clock_monotonic_us() - begin_us < 300000); /* said at once: it was never sent */
+    assert_true(clock_monotonic_us() - begin_us < 1500000); /* at once: it was never sent */
     assert_false(mariadb_is_ready(bed.mariadb, &reason));
     server_resume(&server);
     while (!mariadb_is_ready(bed.mariadb, &reason)) {
@@ -494,6 +574,7 @@ int main(void) {
         cmocka_unit_test(test_a_server_that_hangs_is_answered_for_in_time),
         cmocka_unit_test(test_lost_connections_are_no_ones_trouble),
         cmocka_unit_test(test_changes_under_a_crash_happen_once_or_are_not_claimed),
+        cmocka_unit_test(test_one_row_that_stays_locked_costs_no_other_order_its_change),
         cmocka_unit_test(test_a_schema_that_does_not_fit_refuses_the_start),
         cmocka_unit_test(test_settings_that_may_lose_orders_refuse_the_start_by_name),
         cmocka_unit_test(test_two_instances_have_different_nodes_and_give_them_back),

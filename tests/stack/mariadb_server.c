@@ -186,3 +186,18 @@ struct server_answer server_query(const struct mariadb_server_process *server, c
     mysql_close(mysql);
     return answer;
 }
+
+void *server_hold(const struct mariadb_server_process *server, const char *database,
+                  const char *sql) {
+    MYSQL *mysql = connect_root(server, database);
+    if (mysql == NULL || mysql_query(mysql, "BEGIN") != 0 || mysql_query(mysql, sql) != 0) {
+        printf("Bail out! %s: %s\n", sql, mysql != NULL ? mysql_error(mysql) : "no connection");
+        exit(1);
+    }
+    mysql_free_result(mysql_store_result(mysql));
+    return mysql;
+}
+
+void server_let_go(void *held) {
+    mysql_close(held);
+}

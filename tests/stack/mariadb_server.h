@@ -37,6 +37,12 @@ struct server_answer {
 struct server_answer server_query(const struct mariadb_server_process *server, const char *database,
                                   const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/** Begins a transaction with a statement and keeps it open: what it locks stays locked until
+ *  server_let_go. */
+void *server_hold(const struct mariadb_server_process *server, const char *database,
+                  const char *sql);
+void server_let_go(void *held);
+
 /** As server_query, for a number. */
 #define server_number(...) strtoll(server_query(__VA_ARGS__).text, NULL, 10)
 

@@ -190,8 +190,13 @@ static void test_two_stores_that_race_for_the_same_orders_change_each_once(void 
             (struct order_change){.order_id = created[i].order_id, .status = ORDER_STATUS_CANCEL};
     }
     bool done[2];
+    /* Somebody holds the first row until both have begun, so they do meet. */
+    void *held = server_hold(&servers[0], "t_race",
+                             "SELECT * FROM orders ORDER BY order_id LIMIT 1 FOR UPDATE");
     bed_change_begin(&beds[0], changes[0], orders[0], results[0], COUNT, &done[0]);
     bed_change_begin(&beds[1], changes[1], orders[1], results[1], COUNT, &done[1]);
+    bed_sleep_ms(400);
+    server_let_go(held);
     bed_wait(&beds[0], &done[0]);
     bed_wait(&beds[1], &done[1]);
     for (size_t i = 0; i < COUNT; i++) {

@@ -161,11 +161,27 @@ def order_row(order_id):
 
 
 def load_schema():
-    """Makes the tables of deploy/schema/mysql on every shard."""
+    """Makes the tables of deploy/schema/mysql on every shard, for tests that want no other server;
+    they must not be there yet. apply_schema is what a user does."""
     for shard in range(SHARDS):
         with mariadb(shard) as connection:
             for file in sorted((SCHEMA / "mysql").glob("*.sql")):
                 connection.query(file.read_text())
+
+
+def apply_schema():
+    """Has `orderctl schema apply` make what is missing. Returns what it said."""
+    done = subprocess.run(
+        [harness.program("orderctl"), "schema", "apply", "--config", layout.ORDERD_CONF],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TOOL_WITHIN_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, (done.returncode, done.stdout)
+    return done.stdout
 
 
 def fresh_mariadb(shard):

@@ -79,9 +79,9 @@ def probe(*settings, **others):
     return one.opened()
 
 
-def refusal(settle_ms=0):
+def refusal(*settings, settle_ms=0):
     """What an archive that is opened says; empty where it starts."""
-    with Probe() as one:
+    with Probe(*settings) as one:
         return one(f"open {settle_ms}")["fault"]
 
 
@@ -112,6 +112,21 @@ def test_the_start_refuses_what_is_no_schema_of_its_version_and_says_what_to_run
         assert "durable_writes" in refusal()
         connection.query(f"ALTER KEYSPACE {KEYSPACE} WITH durable_writes = true")
     assert refusal() == ""
+
+
+def test_the_start_refuses_a_consistency_that_could_miss_what_was_written():
+    replication = "{{'class': 'NetworkTopologyStrategy', 'datacenter1': {}}}"
+    alter = f"ALTER KEYSPACE {KEYSPACE} WITH replication = " + replication
+    with probe():
+        pass
+    assert refusal("consistency=LOCAL_ONE") == ""
+    with stack.cassandra() as connection:
+        connection.query(alter.format(3))
+        try:
+            assert "has 3 replicas" in refusal("consistency=LOCAL_ONE")
+        finally:
+            connection.query(alter.format(1))
+    assert refusal("consistency=ONE") == ""
 
 
 def test_the_start_refuses_to_settle_sooner_than_the_commit_log_is_synced():

@@ -6,7 +6,6 @@ is in its names. The tables that `orderctl schema apply` makes are looked at on 
 import os
 import subprocess
 
-import harness
 import stack_harness as stack
 from stacklib import layout
 
@@ -15,7 +14,7 @@ WITHIN_SECONDS = 300
 
 def run_program(name):
     done = subprocess.run(
-        [harness.BUILD / "tests/stack" / name],
+        [stack.harness.BUILD / "tests/stack" / name],
         env={**os.environ, "CMOCKA_MESSAGE_OUTPUT": "TAP"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -40,7 +39,7 @@ def test_crashes_hangs_wrong_settings_and_clocks_that_differ():
 
 def schema_apply(*arguments, status=0):
     done = subprocess.run(
-        [harness.BUILD / "orderctl", "schema", *arguments],
+        [stack.harness.BUILD / "orderctl", "schema", *arguments],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == status, (arguments, done.returncode, done.stdout, done.stderr)

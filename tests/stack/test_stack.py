@@ -103,6 +103,20 @@ def test_mariadb_has_the_settings_that_the_service_asks_for():
     assert len(domains) == stack.SHARDS and all(len(set(one)) == 1 for one in domains), domains
 
 
+def test_orderctl_sets_up_the_stack_by_its_configuration_and_a_second_time_changes_nothing():
+    stack.apply_schema()
+    wanted = {"orders", "order_refs", "nodes", "positions", "settings"}
+    for shard in range(stack.SHARDS):
+        with stack.mariadb(shard) as connection:
+            tables = {row[0] for row in connection.query("SHOW TABLES")}
+            assert tables >= wanted, tables
+    before = stack.rows("SELECT * FROM settings")
+    stack.apply_schema()
+    assert before and stack.rows("SELECT * FROM settings") == before
+    for shard in range(stack.SHARDS):
+        stack.fresh_mariadb(shard)
+
+
 def test_orders_of_both_shards_are_read_by_their_ids():
     stack.load_schema()
     ids = [(slot << 17) + 1 for slot in (2, 3)]

@@ -31,6 +31,7 @@ enum { SETTING_VERSION, SETTING_SLOTS, SETTING_TICKS, SETTING_COUNT };
 struct schema_state {
     bool has_keyspace;
     bool is_durable;
+    uint64_t replicas; /* in all data centers */
     bool has_orders;
     bool has_settings;
     struct setting settings[SETTING_COUNT];
@@ -46,10 +47,24 @@ static uint64_t number_from(struct slice text) {
 
 /* --- Looking. --- */
 
+/** Adds up the numbers of a replication map: everything in it but the class is a count. */
+static uint64_t replicas_of(struct slice map) {
+    struct cql_reader reader = cql_reader_over(map);
+    uint64_t replicas = 0;
+    uint32_t pairs = cql_read_u32(&reader);
+    for (uint32_t i = 0; i < pairs && !reader.failed; i++) {
+        bool is_null;
+        (void)cql_read_bytes(&reader, &is_null);
+        replicas += number_from(cql_read_bytes(&reader, &is_null)); /* of a class's name: 0 */
+    }
+    return replicas;
+}
+
 static void see_keyspace(void *context, const struct cql_cell *cells) {
     struct schema_state *state = context;
     state->has_keyspace = true;
     state->is_durable = cells[0].bytes.size == 1 && cells[0].bytes.data[0] != 0;
+    state->replicas = replicas_of(cells[1].bytes);
 }
 
 static void see_table(void *context, const struct cql_cell *cells) {
@@ -95,11 +110,12 @@ static bool look(struct cassandra_session *session, const struct cassandra_terms
                 [SETTING_TICKS] = {.name = "ticks_a_minute", .expected = CASSANDRA_TICKS_A_MINUTE},
             },
     };
-    struct cassandra_row_visitor keyspace = {see_keyspace, state, 1};
+    struct cassandra_row_visitor keyspace = {see_keyspace, state, 2};
     struct cassandra_row_visitor table = {see_table, state, 1};
     struct cassandra_row_visitor setting = {see_setting, state, 2};
     return run(session, &keyspace, fault,
-               "SELECT durable_writes FROM system_schema.keyspaces WHERE keyspace_name = '%s'",
+               "SELECT durable_writes, replication FROM system_schema.keyspaces "
+               "WHERE keyspace_name = '%s'",
                terms->keyspace) &&
            run(session, &table, fault,
                "SELECT table_name FROM system_schema.tables WHERE keyspace_name = '%s'",
@@ -159,6 +175,23 @@ static enum cassandra_schema_status judge(const struct schema_state *state, cons
     return CASSANDRA_SCHEMA_CURRENT;
 }
 
+/** One replica's answer is enough only where there is no other: a read might ask one that the write
+ *  has not reached. */
+static enum cassandra_schema_status judge_consistency(const struct schema_state *state,
+                                                      const struct cassandra_terms *terms,
+                                                      struct fault *fault) {
+    bool asks_one = terms->consistency == CQL_ONE || terms->consistency == CQL_LOCAL_ONE;
+    if (!asks_one || state->replicas <= 1) {
+        return CASSANDRA_SCHEMA_CURRENT;
+    }
+    fault_set(
+        fault,
+        "cassandra.consistency: expected LOCAL_QUORUM, QUORUM or ALL, as keyspace %s has %llu "
+        "replicas: a read that one of them answers may miss what was written",
+        terms->keyspace, (unsigned long long)state->replicas);
+    return CASSANDRA_SCHEMA_FOREIGN;
+}
+
 /** Puts "cassandra: " before what the session said. */
 static enum cassandra_schema_status unreachable(struct fault *fault) {
     struct fault inner = *fault;
@@ -175,7 +208,11 @@ enum cassandra_schema_status cassandra_schema_check(const struct cassandra_terms
     }
     bool looked = look(session, terms, &state, fault);
     cassandra_session_close(session);
-    return looked ? judge(&state, terms->keyspace, fault) : unreachable(fault);
+    if (!looked) {
+        return unreachable(fault);
+    }
+    enum cassandra_schema_status status = judge(&state, terms->keyspace, fault);
+    return status == CASSANDRA_SCHEMA_CURRENT ? judge_consistency(&state, terms, fault) : status;
 }
 
 /* --- Applying. --- */

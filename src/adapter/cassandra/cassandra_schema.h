@@ -17,7 +17,7 @@ enum cassandra_schema_status {
     CASSANDRA_SCHEMA_MISSING,    /* orderctl schema apply makes it */
     CASSANDRA_SCHEMA_OLDER,      /* orderctl schema apply brings it up to date */
     CASSANDRA_SCHEMA_NEWER,      /* this program is too old for it */
-    CASSANDRA_SCHEMA_FOREIGN,    /* what is there is no archive of this program's */
+    CASSANDRA_SCHEMA_FOREIGN,    /* what is there is no archive that it can work with */
     CASSANDRA_SCHEMA_UNREACHABLE /* no node answers, or none with an answer that makes sense */
 };
 

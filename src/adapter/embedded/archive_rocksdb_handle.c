@@ -8,6 +8,12 @@
 #define MIB ((size_t)1 << 20)
 #define GET_MAX 256
 
+/* RocksDB is to write no log of its own: where a line of it could not be written, as on a full
+ * disk, the next one fails an assertion in the library as it is packaged, and ends the process.
+ * What goes wrong is told by the calls. This is the highest level, which no line has; it holds for
+ * headers only without max_log_file_size, since the logger that rolls writes those at any level. */
+#define LOG_LEVEL_HIGHEST 5
+
 enum family { FAMILY_ORDERS, FAMILY_REFERENCES, FAMILY_COUNT };
 
 static const char *const family_names[FAMILY_COUNT] = {"default", "references"};
@@ -92,8 +98,8 @@ static rocksdb_options_t *make_options(struct rocksdb_handle *handle,
     rocksdb_options_set_max_write_buffer_number(made, 2);
     rocksdb_options_set_max_background_jobs(made, 2);
     rocksdb_options_set_max_open_files(made, 512);
-    rocksdb_options_set_keep_log_file_num(made, 4);
-    rocksdb_options_set_max_log_file_size(made, 4 * MIB);
+    rocksdb_options_set_info_log_level(made, LOG_LEVEL_HIGHEST);
+    rocksdb_options_set_keep_log_file_num(made, 1);
     rocksdb_options_set_compression(made, rocksdb_lz4_compression);
     rocksdb_options_set_paranoid_checks(made, 1);
     rocksdb_options_set_bytes_per_sync(made, MIB);

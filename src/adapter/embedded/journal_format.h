@@ -7,7 +7,8 @@
  *  none is begun before the one before it is durable, so only the last one can be torn.
  *
  *  The checksum covers the segment's number and the frame's sequence: in a recycled segment what is
- *  left of its former life never passes for a frame. All numbers are little-endian.
+ *  left of its former life never passes for a frame; nor do records of it in a frame, whose digest
+ *  of the records' own checksums is another. All numbers are little-endian.
  *  Pure functions, any thread. */
 #ifndef ORDERD_ADAPTER_EMBEDDED_JOURNAL_FORMAT_H
 #define ORDERD_ADAPTER_EMBEDDED_JOURNAL_FORMAT_H

@@ -114,7 +114,9 @@ static bool visit_filter(struct checkpoint_visitor *visitor, uint64_t position, 
     if (!run->filter_loaded) {
         return true; /* of another size: built anew from the archive */
     }
-    if (position + size > reference_filter_bytes(filter) || position % sizeof(uint32_t) != 0) {
+    uint64_t filter_bytes = reference_filter_bytes(filter);
+    if (position > filter_bytes || size > filter_bytes - position ||
+        position % sizeof(uint32_t) != 0) {
         fault_set(fault, "the checkpoint's filter is larger than it says");
         return false;
     }

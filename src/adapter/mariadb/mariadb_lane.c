@@ -130,26 +130,57 @@ static void give_up_certain(struct mariadb_lane *lane, const struct mariadb_purs
     }
 }
 
+/** One attempt; a failure is rolled back. */
+static enum mariadb_status try_once(struct mariadb_lane *lane,
+                                    const struct mariadb_pursuit *pursuit,
+                                    struct mariadb_group **groups, size_t count) {
+    enum mariadb_status status = pursuit->attempt(lane, groups, count);
+    if (status != MARIADB_OK) {
+        mariadb_connection_rollback(&lane->connection);
+    }
+    return status;
+}
+
+static void pursue(struct mariadb_lane *lane, const struct mariadb_pursuit *pursuit,
+                   struct mariadb_group **groups, size_t count, unsigned depth);
+
+/** Somebody holds a row that one of the groups needs. Every part is tried once before that one is
+ *  cut further, so that the others wait for a few lock time-outs and not for their deadline. */
+static void pursue_parts(struct mariadb_lane *lane, const struct mariadb_pursuit *pursuit,
+                         struct mariadb_group **groups, size_t count, unsigned depth) {
+    size_t sizes[PARTS] = {0};
+    bool locked[PARTS] = {false};
+    size_t part = (count + PARTS - 1) / PARTS;
+    for (size_t i = 0; i * part < count; i++) {
+        struct mariadb_group **some = groups + i * part;
+        sizes[i] = keep_open(lane, pursuit, some, bytes_min_size(part, count - i * part));
+        if (sizes[i] > 0) {
+            locked[i] = try_once(lane, pursuit, some, sizes[i]) == MARIADB_LOCKED;
+            metric_add(&lane->shared->metrics->lock_waits_total, locked[i] ? 1 : 0);
+        }
+    }
+    for (size_t i = 0; i * part < count; i++) {
+        if (locked[i] && sizes[i] > 1) {
+            pursue_parts(lane, pursuit, groups + i * part, sizes[i], depth + 1);
+        } else {
+            pursue(lane, pursuit, groups + i * part, sizes[i], depth + 1);
+        }
+    }
+}
+
 static void pursue(struct mariadb_lane *lane, const struct mariadb_pursuit *pursuit,
                    struct mariadb_group **groups, size_t count, unsigned depth) {
     unsigned deadlocks = 0;
+    assert(depth < 16); /* a batch is cut to an eighth each time */
     while ((count = keep_open(lane, pursuit, groups, count)) > 0) {
-        enum mariadb_status status = pursuit->attempt(lane, groups, count);
+        enum mariadb_status status = try_once(lane, pursuit, groups, count);
         if (status == MARIADB_OK) {
             deadlocks = 0;
-            continue;
-        }
-        mariadb_connection_rollback(&lane->connection);
-        if (!may_try_again(lane, status, &deadlocks)) {
+        } else if (!may_try_again(lane, status, &deadlocks)) {
             give_up_certain(lane, pursuit, groups, count);
             deadlocks = 0;
         } else if (status == MARIADB_LOCKED && count > 1) {
-            /* At most one part has to wait again for the same row; depth: log8 of a batch. */
-            assert(depth < 8);
-            size_t part = (count + PARTS - 1) / PARTS;
-            for (size_t at = 0; at < count; at += part) {
-                pursue(lane, pursuit, groups + at, bytes_min_size(part, count - at), depth + 1);
-            }
+            pursue_parts(lane, pursuit, groups, count, depth + 1);
             return;
         }
     }

@@ -43,11 +43,11 @@ bool mariadb_variables_judge(const struct slice values[MARIADB_VARIABLE_COUNT],
     }
     uint64_t packet;
     uint64_t needed = mariadb_statement_bytes_max(settings);
-    if (!sql_parse_u64(values[MARIADB_MAX_ALLOWED_PACKET], &packet) || packet < needed) {
+    if (!sql_parse_u64(values[MARIADB_PACKET_LIMIT], &packet) || packet < needed) {
         fault_set(
             fault,
             "max_allowed_packet is %.*s; expected at least %llu, for mysql.create_batch = %zu",
-            (int)values[MARIADB_MAX_ALLOWED_PACKET].size, values[MARIADB_MAX_ALLOWED_PACKET].data,
+            (int)values[MARIADB_PACKET_LIMIT].size, values[MARIADB_PACKET_LIMIT].data,
             (unsigned long long)needed, settings->create_batch);
         return false;
     }

@@ -145,6 +145,8 @@ static void step(struct redis_cluster *cluster) {
     for (size_t i = 0; i < cluster->node_count; i++) {
         redis_node_flush(&cluster->nodes[i]);
     }
+    metric_set(&cluster->metrics.commands_under_way,
+               cluster->settings->commands - cluster->free_count);
 }
 
 static void close_all(struct redis_cluster *cluster) {
@@ -208,6 +210,7 @@ static bool make(struct redis *redis, struct fault *fault) {
     for (size_t i = 0; i < settings->commands; i++) {
         cluster->commands[i].next = cluster->free_commands;
         cluster->free_commands = &cluster->commands[i];
+        cluster->free_count++;
     }
     for (size_t i = 0; i < REDIS_TASKS_MAX; i++) {
         cluster->tasks[i].next = cluster->free_tasks;

@@ -45,7 +45,7 @@ static void append_script(struct text *text, const struct redis_node *node,
                           const struct redis_command *command, bool exchange) {
     const char *sha = exchange ? node->exchange_sha : node->write_sha;
     uint64_t order_id = redis_command_order_id(command);
-    redis_append_array(text, 8);
+    redis_append_array(text, command->single ? 7 : 8);
     if (command->whole || sha[0] == 0) {
         append_literal(text, "EVAL");
         append_literal(text, script_texts[exchange]);
@@ -53,9 +53,11 @@ static void append_script(struct text *text, const struct redis_node *node,
         append_literal(text, "EVALSHA");
         append_literal(text, sha);
     }
-    append_literal(text, "2");
+    append_literal(text, command->single ? "1" : "2");
     append_key(text, SLICE_LITERAL("o:{"), order_id);
-    append_key(text, SLICE_LITERAL("lk:{"), order_id);
+    if (!command->single) {
+        append_key(text, SLICE_LITERAL("lk:{"), order_id);
+    }
 }
 
 static const struct order_record *order_of(const struct redis_command *command) {
@@ -160,6 +162,15 @@ static void append_command(struct text *text, const struct redis_node *node,
     }
 }
 
+/** Lets a node answer for a slot that it is only about to get; good for one command. */
+static void append_asking(struct text *text, struct redis_command *command) {
+    if (command->asking) {
+        redis_append_array(text, 1);
+        append_literal(text, "ASKING");
+        command->skip++;
+    }
+}
+
 bool redis_command_write(struct redis_node *node, struct redis_command *command) {
     bool scripted = command->kind != REDIS_COMMAND_GET && command->kind != REDIS_COMMAND_LOCK;
     struct text text =
@@ -168,11 +179,14 @@ bool redis_command_write(struct redis_node *node, struct redis_command *command)
         return false;
     }
     command->skip = 0;
-    if (command->asking) {
-        redis_append_array(&text, 1);
-        append_literal(&text, "ASKING");
-        command->skip = 1;
+    if (command->single) {
+        append_asking(&text, command);
+        redis_append_array(&text, 2);
+        append_literal(&text, "DEL");
+        append_key(&text, SLICE_LITERAL("lk:{"), redis_command_order_id(command));
+        command->skip++;
     }
+    append_asking(&text, command);
     append_command(&text, node, command);
     redis_connection_commit(&node->connection, &text);
     return true;

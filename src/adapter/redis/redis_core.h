@@ -77,6 +77,7 @@ struct redis_command {
     uint8_t attempts;         /* how often it was sent on */
     bool asking;              /* ASKING goes before it */
     bool whole;               /* with the script's text: the node did not know it */
+    bool single;              /* its script gets the record's key only: the slot is being moved */
     bool queued;              /* a node's own: it is under way */
     uint8_t skip;             /* answers before its own */
     struct order_record held; /* REPLACE: what is there */
@@ -147,6 +148,8 @@ struct redis_cluster {
     /* commands */
     struct redis_command *commands; /* owned */
     struct redis_command *free_commands;
+    size_t free_count;
+    bool blocked; /* all commands were under way: first some have to be done */
     struct redis_command_list homeless; /* before the first map */
     struct redis_command_list put_off;
     struct log_limit broken_limit;

@@ -65,6 +65,9 @@ bool redis_route_redirect(struct redis_node *node, struct redis_command *command
     uint16_t slot;
     if (redis_value_is_error(answer, "TRYAGAIN")) {
         metric_add(&cluster->metrics.try_again_total, 1);
+        /* The slot is on its way, and the keys are not both on one side: a script may then have
+         * one key only. A fill needs both, and waits. */
+        command->single = command->kind != REDIS_COMMAND_FILL;
         redis_route_again(cluster, command, TRY_AGAIN_US);
         return true;
     }

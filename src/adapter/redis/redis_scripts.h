@@ -1,5 +1,7 @@
 /** The two scripts that every change of an entry goes through. Both have KEYS[1] = `o:{id}` and
- *  KEYS[2] = `lk:{id}`, of one hash slot, and three arguments. */
+ *  KEYS[2] = `lk:{id}`, of one hash slot, and three arguments. While the slot is moved from one
+ * node to another KEYS[2] may be left out, since a script must not have keys on both: a DEL of the
+ * lock then goes before it. */
 #ifndef ORDERD_ADAPTER_REDIS_REDIS_SCRIPTS_H
 #define ORDERD_ADAPTER_REDIS_REDIS_SCRIPTS_H
 
@@ -11,7 +13,7 @@
 #define REDIS_SCRIPT_WRITE                                                                         \
     "local record, token = ARGV[1], ARGV[3]\n"                                                     \
     "if token ~= '' and redis.pcall('GET', KEYS[2]) ~= token then return 0 end\n"                  \
-    "redis.call('DEL', KEYS[2])\n"                                                                 \
+    "if KEYS[2] then redis.call('DEL', KEYS[2]) end\n"                                             \
     "if record == '' then return 1 end\n"                                                          \
     "local stored, answer = redis.pcall('GET', KEYS[1]), 1\n"                                      \
     "if stored then\n"                                                                             \
@@ -32,7 +34,7 @@
 /** ARGV: the exact bytes that are there, what takes their place (empty: nothing does), time to
  *  live in ms. Answers 1: done; 0: something else is there. */
 #define REDIS_SCRIPT_EXCHANGE                                                                      \
-    "redis.call('DEL', KEYS[2])\n"                                                                 \
+    "if KEYS[2] then redis.call('DEL', KEYS[2]) end\n"                                             \
     "if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"                                \
     "if ARGV[2] == '' then redis.call('DEL', KEYS[1])\n"                                           \
     "else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end\n"                                \

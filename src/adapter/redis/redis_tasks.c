@@ -1,6 +1,8 @@
 #include "adapter/redis/redis_core.h"
 
 #define SWEEP_EVERY_US 20000
+/* After all commands were under way this part of them is to be free again. */
+#define ROOM_PART 4
 
 static const struct order_record *item_order(const struct redis_task *task, size_t index) {
     return &((struct order_cache_put *)task->request)->orders[index];
@@ -61,7 +63,7 @@ static void item_done(struct redis_cluster *cluster, struct redis_task *task, si
 static void command_free(struct redis_cluster *cluster, struct redis_command *command) {
     command->next = cluster->free_commands;
     cluster->free_commands = command;
-    atomic_fetch_sub_explicit(&cluster->metrics.commands_under_way, 1, memory_order_relaxed);
+    cluster->free_count++;
 }
 
 void redis_command_finish(struct redis_cluster *cluster, struct redis_command *command,
@@ -85,7 +87,7 @@ static bool feed(struct redis_cluster *cluster, struct redis_task *task) {
     while (task->cursor < task->count && cluster->free_commands != NULL) {
         struct redis_command *command = cluster->free_commands;
         cluster->free_commands = command->next;
-        atomic_fetch_add_explicit(&cluster->metrics.commands_under_way, 1, memory_order_relaxed);
+        cluster->free_count--;
         command->task = task;
         command->index = (uint32_t)task->cursor++;
         command->kind = (uint8_t)task->kind;
@@ -93,6 +95,7 @@ static bool feed(struct redis_cluster *cluster, struct redis_task *task) {
         command->attempts = 0;
         command->asking = false;
         command->whole = false;
+        command->single = false;
         command->skip = 0;
         command->slot = hash_slot_of_order(redis_command_order_id(command));
         task->open++;
@@ -149,11 +152,18 @@ static struct redis_task *take_feeding(struct redis_cluster *cluster) {
 }
 
 bool redis_tasks_intake(struct redis_cluster *cluster) {
+    /* One by one as answers come, commands would go out in small pieces, which cost the nodes more
+     * than they do us: measured a third of the throughput. */
+    if (cluster->blocked && cluster->free_count < cluster->settings->commands / ROOM_PART) {
+        return true;
+    }
+    cluster->blocked = false;
     for (;;) {
         while (cluster->feeding != NULL) {
             struct redis_task *task = cluster->feeding;
             if (!feed(cluster, task)) {
-                return true; /* every command is under way */
+                cluster->blocked = true;
+                return true;
             }
             (void)take_feeding(cluster);
             conclude_if_done(cluster, task);

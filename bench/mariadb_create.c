@@ -1,0 +1,301 @@
+/** Creates into one MariaDB shard through the store, against a bare loader on the same two tables
+ * in the same run: `mariadb_create [ORDERS [BATCH [ROUNDS [BEFORE]]]]`. BEFORE references
+ *  of archived orders are there at the start.
+ *
+ *  Both sides write the same rows with as many connections and as many rows a transaction. The
+ *  loader's statements are built before its time begins, its references are sorted and new, and it
+ *  asks nothing; so it is what the tables can take. Sides take turns; a side's rate is its median.
+ *  References come in no order, as those of many partners do.
+ *  INSERTs are counted at the server (Com_insert). The server is started here, with the durable
+ *  settings that orderd asks for. At the end one row a transaction, one after the other, in
+ *  turns too. */
+#include "stack/mariadb_bed.h"
+
+#include "adapter/mariadb/order_columns.h"
+#include "base/random.h"
+
+#include <mysql.h>
+#include <pthread.h>
+
+#define DATABASE "bench"
+#define LANES 4
+#define REQUEST_ORDERS 1000
+#define REQUESTS 32
+#define ROUNDS_MAX 15
+#define SINGLES 200
+
+struct side {
+    double rates[ROUNDS_MAX];
+    size_t rounds;
+    long long inserts;
+    size_t orders;
+};
+
+struct bench {
+    struct mariadb_server_process server;
+    struct mysql_options options;
+    size_t orders; /* a round */
+    size_t batch;  /* rows a transaction */
+    uint64_t next; /* number of the next reference */
+};
+
+static void fail_hard(const char *what) {
+    fprintf(stderr, "mariadb_create: %s\n", what);
+    exit(1);
+}
+
+static long long inserts_so_far(const struct bench *bench) {
+    return server_number(&bench->server, NULL, "SHOW GLOBAL STATUS LIKE 'Com_insert'");
+}
+
+static void note(struct side *side, size_t orders, int64_t took_us) {
+    side->rates[side->rounds++] = (double)orders * 1e6 / (double)took_us;
+    side->orders += orders;
+}
+
+static int compare_rates(const void *left, const void *right) {
+    double first = *(const double *)left;
+    double second = *(const double *)right;
+    return first < second ? -1 : first > second ? 1 : 0;
+}
+
+static double median(struct side *side) {
+    qsort(side->rates, side->rounds, sizeof(side->rates[0]), compare_rates);
+    return side->rates[side->rounds / 2];
+}
+
+/** The next draft; its reference is anywhere among the others. */
+static struct order_record next_draft(struct bench *bench) {
+    struct random_source random = {.state = bench->next};
+    struct order_record draft = sample_draft(bench->next++);
+    (void)snprintf(draft.partner_order_id, sizeof(draft.partner_order_id), "%016llx",
+                   (unsigned long long)random_u64(&random));
+    return draft;
+}
+
+/* --- The loader. --- */
+
+/** One connection's statements, and the thread that sends them. */
+struct loader {
+    const struct bench *bench;
+    struct sql_builder *statements; /* owned; references, orders, references... */
+    size_t count;
+    pthread_t thread;
+};
+
+static int compare_references(const void *left, const void *right) {
+    return order_reference_compare(left, right);
+}
+
+static int compare_ids(const void *left, const void *right) {
+    uint64_t first = ((const struct order_record *)left)->order_id;
+    uint64_t second = ((const struct order_record *)right)->order_id;
+    return first < second ? -1 : first > second ? 1 : 0;
+}
+
+/** The statements of one transaction. The ids are those that the store would give, of another
+ *  node. */
+static void build_transaction(struct sql_builder *pair, struct order_record *orders, size_t count,
+                              struct order_id_generator *ids) {
+    int64_t now_us = clock_wall_us();
+    for (size_t i = 0; i < count; i++) {
+        uint32_t slot = order_slot_from_hash(order_record_reference_hash(&orders[i]));
+        orders[i].version = 1;
+        orders[i].status = ORDER_STATUS_PENDING;
+        orders[i].created_at_us = orders[i].updated_at_us = now_us;
+        if (!order_id_generator_next(ids, slot, order_tick_from_us(now_us), &orders[i].order_id)) {
+            fail_hard("the loader's ids run ahead of the clock");
+        }
+    }
+    for (size_t side = 0; side < 2; side++) {
+        sql_builder_init(&pair[side], 16 << 20);
+    }
+    qsort(orders, count, sizeof(*orders), compare_references);
+    sql_append_literal(&pair[0],
+                       "INSERT INTO order_refs (partner_code, partner_order_id, order_id) VALUES ");
+    for (size_t i = 0; i < count; i++) {
+        sql_append(&pair[0], ",", i > 0 ? 1 : 0);
+        order_columns_append_reference(&pair[0], &orders[i]);
+    }
+    qsort(orders, count, sizeof(*orders), compare_ids);
+    sql_append_literal(&pair[1], "INSERT INTO orders (" ORDER_COLUMNS ") VALUES ");
+    for (size_t i = 0; i < count; i++) {
+        sql_append(&pair[1], ",", i > 0 ? 1 : 0);
+        order_columns_append(&pair[1], &orders[i]);
+    }
+}
+
+static MYSQL *connect_loader(const struct bench *bench) {
+    MYSQL *mysql = mysql_init(NULL);
+    enum mysql_protocol_type protocol = MYSQL_PROTOCOL_TCP;
+    if (mysql == NULL || mysql_options(mysql, MYSQL_OPT_PROTOCOL, &protocol) != 0 ||
+        mysql_real_connect(mysql, "127.0.0.1", "root", "", DATABASE, bench->server.port, NULL, 0) ==
+            NULL ||
+        mysql_query(mysql, "SET autocommit = 0, time_zone = '+00:00'") != 0 ||
+        mysql_query(mysql, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED") != 0) {
+        fail_hard("the loader cannot connect");
+    }
+    return mysql;
+}
+
+static void *run_loader(void *context) {
+    struct loader *loader = context;
+    MYSQL *mysql = connect_loader(loader->bench);
+    for (size_t i = 0; i < loader->count; i++) {
+        const struct sql_builder *sql = &loader->statements[i];
+        if (mysql_real_query(mysql, sql->data, sql->size) != 0 ||
+            (i % 2 == 1 && mysql_query(mysql, "COMMIT") != 0)) {
+            fail_hard(mysql_error(mysql));
+        }
+    }
+    mysql_close(mysql);
+    return NULL;
+}
+
+static void prepare_loader(struct bench *bench, struct loader *loader, size_t orders, size_t batch,
+                           struct order_id_generator *ids) {
+    struct order_record *rows = calloc(batch, sizeof(*rows));
+    *loader = (struct loader){.bench = bench};
+    loader->statements = calloc(2 * (orders / batch + 1), sizeof(*loader->statements));
+    for (size_t at = 0; at < orders; at += batch) {
+        size_t count = bytes_min_size(batch, orders - at);
+        for (size_t i = 0; i < count; i++) {
+            rows[i] = next_draft(bench);
+        }
+        build_transaction(loader->statements + loader->count, rows, count, ids);
+        loader->count += 2;
+    }
+    free(rows);
+}
+
+static void load(struct bench *bench, struct side *side, size_t orders, size_t batch,
+                 size_t connections, struct order_id_generator *ids) {
+    struct loader loaders[LANES];
+    for (size_t i = 0; i < connections; i++) {
+        prepare_loader(bench, &loaders[i], orders / connections, batch, ids);
+    }
+    long long inserts = inserts_so_far(bench);
+    int64_t begin_us = clock_monotonic_us();
+    for (size_t i = 0; i < connections; i++) {
+        if (pthread_create(&loaders[i].thread, NULL, run_loader, &loaders[i]) != 0) {
+            fail_hard("no thread for the loader");
+        }
+    }
+    for (size_t i = 0; i < connections; i++) {
+        (void)pthread_join(loaders[i].thread, NULL);
+    }
+    note(side, orders / connections * connections, clock_monotonic_us() - begin_us);
+    side->inserts += inserts_so_far(bench) - inserts;
+    for (size_t i = 0; i < connections; i++) {
+        for (size_t j = 0; j < loaders[i].count; j++) {
+            sql_builder_deinit(&loaders[i].statements[j]);
+        }
+        free(loaders[i].statements);
+    }
+}
+
+/* --- The store. --- */
+
+static void check_created(const uint8_t *results, size_t count) {
+    if (bed_count(results, count, ORDER_RESULT_CREATED) != count) {
+        fail_hard("not every order was created");
+    }
+}
+
+/** Hands in requests of `size` orders, `parallel` of them at a time. */
+static void create(struct bench *bench, struct bed *bed, struct side *side, size_t orders,
+                   size_t size, size_t parallel) {
+    struct bed_create_call calls[REQUESTS];
+    struct order_record *rows = calloc(orders, sizeof(*rows));
+    uint8_t *results = calloc(orders, 1);
+    for (size_t i = 0; i < orders; i++) {
+        rows[i] = next_draft(bench);
+    }
+    long long inserts = inserts_so_far(bench);
+    int64_t begin_us = clock_monotonic_us();
+    size_t begun = 0;
+    size_t ended = 0;
+    size_t requests = orders / size;
+    while (ended < requests) {
+        while (begun < requests && begun < ended + parallel) {
+            bed_create_begin(bed, &calls[begun % REQUESTS], rows + begun * size,
+                             results + begun * size, size);
+            begun++;
+        }
+        bed_create_end(bed, &calls[ended % REQUESTS]);
+        ended++;
+    }
+    note(side, requests * size, clock_monotonic_us() - begin_us);
+    side->inserts += inserts_so_far(bench) - inserts;
+    check_created(results, requests * size);
+    free(rows);
+    free(results);
+}
+
+/* --- The run. --- */
+
+static void print_side(const char *name, struct side *side) {
+    printf("%-28s %9.0f orders/s   %6.2f INSERTs per 1,000 orders\n", name, median(side),
+           (double)side->inserts * 1000 / (double)side->orders);
+}
+
+static void run(struct bench *bench, size_t rounds) {
+    struct bed bed;
+    static struct side sides[4];
+    static struct order_id_generator ids;
+    order_id_generator_init(&ids, ORDER_NODE_COUNT - 1);
+    bed_open(&bed, &bench->options);
+    for (size_t round = 0; round < rounds; round++) {
+        load(bench, &sides[0], bench->orders, bench->batch, LANES, &ids);
+        create(bench, &bed, &sides[1], bench->orders, REQUEST_ORDERS, REQUESTS);
+    }
+    for (size_t round = 0; round < rounds; round++) {
+        load(bench, &sides[2], SINGLES, 1, 1, &ids);
+        create(bench, &bed, &sides[3], SINGLES, 1, 1);
+    }
+    printf("%zu orders a round, %zu rounds, %zu rows a transaction, %d connections\n",
+           bench->orders, rounds, bench->batch, LANES);
+    print_side("bare loader", &sides[0]);
+    print_side("store", &sides[1]);
+    printf("ratio: %.1f %% of the loader (goal: 80 %%)\n",
+           100 * median(&sides[1]) / median(&sides[0]));
+    printf("one row a transaction, one after the other\n");
+    print_side("bare loader", &sides[2]);
+    print_side("store", &sides[3]);
+    bed_close(&bed);
+}
+
+/** References of orders that have left. */
+static void add_references(const struct bench *bench, size_t count) {
+    static const size_t part = 200000;
+    for (size_t at = 0; at < count; at += part) {
+        (void)server_query(&bench->server, DATABASE,
+                           "INSERT INTO order_refs SELECT 'partner', MD5(seq), seq "
+                           "FROM seq_%zu_to_%zu ORDER BY 2",
+                           at + 1, bytes_min_size(at + part, count));
+    }
+    if (count > 0) {
+        printf("%zu references of archived orders\n", count);
+    }
+}
+
+static size_t argument(int count, char **arguments, int at, size_t otherwise) {
+    unsigned long value = at < count ? strtoul(arguments[at], NULL, 10) : otherwise;
+    return value > 0 ? value : otherwise;
+}
+
+int main(int argument_count, char **arguments) {
+    struct bench bench = {.orders = argument(argument_count, arguments, 1, 200000),
+                          .batch = argument(argument_count, arguments, 2, 2000)};
+    size_t rounds = bytes_min_size(argument(argument_count, arguments, 3, 5), ROUNDS_MAX);
+    server_create(&bench.server, "innodb-buffer-pool-size=512M\ninnodb-log-file-size=512M");
+    bed_options(&bench.options, &bench.server, 1, DATABASE);
+    bench.options.create_lanes = LANES;
+    bench.options.create_batch = bench.batch;
+    bench.options.queue_orders = (uint64_t)REQUESTS * REQUEST_ORDERS;
+    bed_apply_schema(&bench.options);
+    add_references(&bench, argument(argument_count, arguments, 4, 0));
+    run(&bench, rounds);
+    server_destroy(&bench.server);
+    return 0;
+}
