@@ -28,7 +28,8 @@
     X(uint64, shard, "0", "0..31", start, "Number of the shard")                                   \
     X(uint64, lease_ms, "3000", "300..60000", start, "Length of the lease")                        \
     X(flag, make_topics, "no", "", start, "Make the topics first")                                 \
-    X(flag, stats, "no", "", start, "Print what was published, once a second")
+    X(flag, only_topics, "no", "", start, "Make the topics, and nothing else")                     \
+    X(flag, stats, "no", "", start, "Print what was published, ten times a second")
 
 struct host_options {
     HOST_OPTIONS(CONFIG_FIELD)
@@ -92,6 +93,9 @@ static bool start(struct host *host, struct fault *fault) {
     size_t made;
     if (host->options.make_topics && !kafka_schema_apply(&host->kafka, &host->log, &made, fault)) {
         return false;
+    }
+    if (host->options.only_topics) {
+        exit(0);
     }
     host->writer = kafka_writer_create(&host->kafka, &host->log, fault);
     if (host->writer == NULL) {
@@ -158,7 +162,7 @@ static bool heed_signals(struct host *host) {
 static void print_stats(const struct host *host, int64_t *next_us) {
     int64_t now_us = clock_monotonic_us();
     if (host->options.stats && now_us >= *next_us) {
-        *next_us = now_us + 1000000;
+        *next_us = now_us + 100000;
         (void)printf("%lld %llu\n", (long long)now_us,
                      (unsigned long long)metric_get(&relay_metrics(host->relay)->published_total));
         (void)fflush(stdout);

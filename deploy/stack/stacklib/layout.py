@@ -102,6 +102,8 @@ def write_env():
     lines = ["# Written by deploy/stack/stack; read it with `. build/stack/env`."]
     lines += [f"{name}={shlex.quote(value)}" for name, value in values.items()]
     write_private(ENV, "\n".join(lines) + "\n")
+    lists = ("MYSQL_SHARDS", "REDIS_NODES", "KAFKA_BROKERS")  # orderd has commas there
+    values |= {name: values[name].replace(" ", ",") for name in lists}
     write_private(ORDERD_CONF, render("orderd.conf.in", values))
 
 
