@@ -54,8 +54,8 @@ class Relay:
         Relay.count += 1
         self.log = stack.directory / f"relay-{Relay.count}.log"
         values = {
-            "host.mysql_port": stack.mariadb.port,
-            "host.mysql_password": "secret",
+            "mysql.shards": f"127.0.0.1:{stack.mariadb.port}",
+            "mysql.password": "secret",
             "host.owner": owner,
             "host.make_topics": "yes",
             "kafka.brokers": stack.kafka.address,
