@@ -62,6 +62,7 @@ _orderctl_positional() {
     help/1) _orderctl_words "$3" "$(_orderctl_commands)" ;;
     import/1) mapfile -t COMPREPLY < <(compgen -f -- "$3") ;;
     schema/1) _orderctl_words "$3" "apply" ;;
+    schema/2) _orderctl_words "$3" "mysql kafka cassandra" ;;
     relay/1) _orderctl_words "$3" "resnapshot" ;;
     verify/1) mapfile -t COMPREPLY < <(compgen -d -- "$3") ;;
     esac
