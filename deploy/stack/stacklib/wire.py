@@ -2,6 +2,7 @@
 apart from the front."""
 
 import os
+import select
 import socket
 
 
@@ -31,10 +32,11 @@ class Client:
 
     def is_closed(self):
         """True where the other side has closed, and so whatever is sent now is lost."""
+        # A socket with a time-out waits for it in recv, whatever the flags are: so it is asked before.
+        watch = select.poll()
+        watch.register(self.socket, select.POLLIN)
         try:
-            return self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
-            return False
+            return bool(watch.poll(0)) and self.socket.recv(1, socket.MSG_PEEK) == b""
         except OSError:
             return True
 
