@@ -55,8 +55,8 @@ def cpu_seconds(process):
 
 def run_relay(servers, changes, settings):
     values = {
-        "host.mysql_port": servers.mariadb.port,
-        "host.mysql_password": "secret",
+        "mysql.shards": f"127.0.0.1:{servers.mariadb.port}",
+        "mysql.password": "secret",
         "host.stats": "yes",
         "kafka.brokers": servers.kafka.address,
     }
@@ -100,6 +100,7 @@ def main():
         subprocess.run(
             ["kcat", "-b", servers.kafka.address, "-L"], capture_output=True, check=True
         )
+        servers.mariadb.sql("SET GLOBAL sync_binlog = 1, innodb_flush_log_at_trx_commit = 1")
         make_topics(servers)
         seconds, peak, cpu = run_relay(servers, options.changes, options.set)
         found = len(servers.kafka.read("orders.changes", "%p\n").splitlines())

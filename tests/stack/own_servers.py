@@ -137,6 +137,7 @@ class MariaDb(Server):
         self.start()
         self.sql("CREATE DATABASE orders", database="")
         self.sql(SCHEMA.read_text())
+        self.sql("INSERT INTO settings VALUES ('schema_version', '1'), ('shards', '1'), ('shard', '0')")
         self.sql("CREATE USER orderd@'127.0.0.1' IDENTIFIED BY 'secret'; "
                  "GRANT ALL ON orders.* TO orderd@'127.0.0.1'; "
                  "GRANT REPLICATION SLAVE ON *.* TO orderd@'127.0.0.1'")

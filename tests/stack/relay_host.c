@@ -2,15 +2,15 @@
  *
  *     relay_host [--set section.key=value]...
  *
- * Sections: [kafka], [binlog], and [host] below. When it ends, or on SIGUSR1, it prints the
- * metrics on stdout. */
+ * Sections: [mysql], [kafka], [binlog], and [host] below. When it ends, or on SIGUSR1, it prints
+ * the metrics on stdout. */
 #include "adapter/kafka/kafka_schema.h"
 #include "adapter/kafka/kafka_writer.h"
+#include "adapter/mariadb/mariadb.h"
+#include "adapter/mariadb/mariadb_connection.h"
 #include "adapter/mariadb_binlog/binlog_source.h"
 #include "pipeline/relay.h"
-#include "shard_ports.h"
 
-#include <mysql.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,11 +19,6 @@
 #include <unistd.h>
 
 #define HOST_OPTIONS(X)                                                                            \
-    X(text, mysql_host, "127.0.0.1", "", start, "Server of the shard")                             \
-    X(uint64, mysql_port, "3306", "1..65535", start, "Its port")                                   \
-    X(text, mysql_user, "orderd", "", start, "User")                                               \
-    X(secret, mysql_password, "", "", start, "Password")                                           \
-    X(text, mysql_database, "orders", "", start, "Database")                                       \
     X(text, owner, "host", "", start, "Name of this process in `positions`")                       \
     X(uint64, shard, "0", "0..31", start, "Number of the shard")                                   \
     X(uint64, lease_ms, "3000", "300..60000", start, "Length of the lease")                        \
@@ -42,6 +37,7 @@ static const struct config_option host_option_table[] = {
 
 struct host {
     struct host_options options;
+    struct mysql_options mysql;
     struct kafka_options kafka;
     struct binlog_options binlog;
     struct log log;
@@ -51,7 +47,7 @@ struct host {
     struct mailbox mailbox;
     struct kafka_writer *writer;
     struct binlog_source *source;
-    struct shard_ports *shard;
+    struct mariadb *mariadb;
     struct relay *relay;
     int signal_fd;
 };
@@ -64,6 +60,7 @@ static int64_t monotonic_now_us(const struct clock *clock) {
 static bool configure(struct host *host, int count, char **arguments, struct fault *fault) {
     struct config_section sections[] = {
         {"host", host_option_table, ARRAY_COUNT(host_option_table), &host->options},
+        {"mysql", mysql_option_table, mysql_option_count, &host->mysql},
         {"kafka", kafka_option_table, kafka_option_count, &host->kafka},
         {"binlog", binlog_option_table, binlog_option_count, &host->binlog},
     };
@@ -81,14 +78,36 @@ static bool configure(struct host *host, int count, char **arguments, struct fau
     return true;
 }
 
-static bool start(struct host *host, struct fault *fault) {
-    struct binlog_server server = {
-        .host = host->options.mysql_host,
-        .port = (uint16_t)host->options.mysql_port,
-        .shard = (uint32_t)host->options.shard,
-        .user = host->options.mysql_user,
-        .password = host->options.mysql_password,
-        .database = host->options.mysql_database,
+/** The server of the shard, as the binlog's reader has it. */
+static bool find_server(struct host *host, struct binlog_server *server, struct fault *fault) {
+    struct mariadb_settings settings;
+    if (!mariadb_settings_read(&host->mysql, NULL, &settings, fault)) {
+        return false;
+    }
+    if (host->options.shard >= settings.shard_count) {
+        fault_set(fault, "mysql.shards does not name shard %llu",
+                  (unsigned long long)host->options.shard);
+        return false;
+    }
+    const struct mariadb_server *found = &settings.servers[host->options.shard];
+    *server = (struct binlog_server){
+        .port = found->port,
+        .shard = found->shard,
+        .user = settings.user,
+        .password = settings.password,
+        .database = settings.database,
+    };
+    (void)snprintf(server->host.text, sizeof(server->host.text), "%s", found->host);
+    return true;
+}
+
+static bool open_adapters(struct host *host, struct fault *fault) {
+    struct binlog_server server;
+    struct mariadb_parts mariadb = {
+        .options = &host->mysql,
+        .holder = host->options.owner.text,
+        .log = &host->log,
+        .clock = &host->clock.clock,
     };
     size_t made;
     if (host->options.make_topics && !kafka_schema_apply(&host->kafka, &host->log, &made, fault)) {
@@ -97,29 +116,36 @@ static bool start(struct host *host, struct fault *fault) {
     if (host->options.only_topics) {
         exit(0);
     }
+    if (!find_server(host, &server, fault)) {
+        return false;
+    }
     host->writer = kafka_writer_create(&host->kafka, &host->log, fault);
     if (host->writer == NULL) {
         return false;
     }
     host->source = binlog_source_create(&host->binlog, &server, &host->log, fault);
-    if (host->source == NULL) {
+    host->mariadb = host->source == NULL ? NULL : mariadb_open(&mariadb, fault);
+    return host->mariadb != NULL && mariadb_start(host->mariadb, fault);
+}
+
+static bool start(struct host *host, struct fault *fault) {
+    if (!open_adapters(host, fault)) {
         return false;
     }
     fault_set(fault, "no memory");
-    host->shard = shard_ports_create(&server, host->options.owner.text, &host->log);
-    if (host->shard == NULL || !mailbox_init(&host->mailbox, RELAY_OUTSTANDING_MAX)) {
+    if (!mailbox_init(&host->mailbox, RELAY_OUTSTANDING_MAX)) {
         return false;
     }
     struct relay_parts parts = {
         .clock = &host->clock.clock,
         .monotonic = &host->monotonic,
         .log = &host->log,
-        .lease = shard_ports_lease(host->shard),
+        .lease = mariadb_lease_port(host->mariadb),
         .source = binlog_source_port(host->source),
-        .store = shard_ports_store(host->shard),
+        .store = mariadb_order_store(host->mariadb),
         .writer = kafka_writer_topic(host->writer, KAFKA_ORDERS_CHANGES),
         .mailbox = &host->mailbox,
-        .shard = server.shard,
+        .shard = (uint32_t)host->options.shard,
         .lease_us = (int64_t)host->options.lease_ms * 1000,
     };
     host->relay = relay_create(&parts);
@@ -202,7 +228,7 @@ int main(int count, char **arguments) {
     log_init(&host.log, STDERR_FILENO, LOG_INFO);
     service_clock_init(&host.clock, 0);
     host.monotonic.now_us = monotonic_now_us;
-    if (mysql_library_init(0, NULL, NULL) != 0 || !configure(&host, count, arguments, &fault) ||
+    if (!mariadb_library_begin() || !configure(&host, count, arguments, &fault) ||
         !start(&host, &fault)) {
         (void)fprintf(stderr, "relay_host: %s\n", fault.text);
         return 1;
@@ -211,7 +237,8 @@ int main(int count, char **arguments) {
     print_metrics(&host);
     kafka_writer_destroy(host.writer);
     binlog_source_destroy(host.source);
-    shard_ports_destroy(host.shard);
+    mariadb_stop(host.mariadb);
+    mariadb_close(host.mariadb);
     relay_destroy(host.relay);
     mailbox_deinit(&host.mailbox);
     metrics_destroy(host.metrics);

@@ -54,8 +54,8 @@ class Relay:
         Relay.count += 1
         self.log = stack.directory / f"relay-{Relay.count}.log"
         values = {
-            "host.mysql_port": stack.mariadb.port,
-            "host.mysql_password": "secret",
+            "mysql.shards": f"127.0.0.1:{stack.mariadb.port}",
+            "mysql.password": "secret",
             "host.owner": owner,
             "host.make_topics": "yes",
             "kafka.brokers": stack.kafka.address,
@@ -90,7 +90,11 @@ class Relay:
                 re.findall(r"^orderd_(\w+) (\d+)$", self.text(), re.MULTILINE)}
 
     def wait_for(self, text, seconds=30):
-        own_servers.wait_for(lambda: text in self.text(), f"{text!r} in {self.text()[-2000:]}", seconds)
+        try:
+            own_servers.wait_for(lambda: text in self.text(), repr(text), seconds)
+        except own_servers.ServerError:
+            print(f"# {self.text()[-3000:]}")
+            raise
 
 
 class Loader(threading.Thread):
@@ -304,11 +308,15 @@ def test_two_relays_take_turns():
 
 def test_a_purged_log_halts_it_until_a_snapshot_is_asked_for():
     mariadb = servers().mariadb
-    Relay().kill()
     Loader(60000, 300).join()
     mariadb.sql("FLUSH BINARY LOGS")
     last = mariadb.sql("SHOW BINARY LOGS")[-1][0]
-    mariadb.sql(f"PURGE BINARY LOGS TO '{last}'")
+
+    def purged():  # a log that is still being sent to the relay before is not removed
+        mariadb.sql(f"PURGE BINARY LOGS TO '{last}'")
+        return mariadb.sql("SHOW BINARY LOGS")[0][0] == last
+
+    own_servers.wait_for(purged, "the log to be purged", 20)
     relay = Relay(**{"host.lease_ms": 1000})
     relay.wait_for("the position is not in the log")
     relay.wait_for("halted")
@@ -424,9 +432,9 @@ def test_the_change_log_reads_from_any_cursor_and_follows():
 def test_another_table_halts_it():
     relay = Relay(**{"host.lease_ms": 1000})
     relay.wait_for("reading from")
+    Loader(90000, 2).join()
     servers().mariadb.sql("ALTER TABLE orders ADD COLUMN note INT NULL; "
-                          "UPDATE orders SET version = version LIMIT 1; "
-                          f"UPDATE orders SET note = 1 WHERE order_id = {order_id(70002)}")
+                          f"UPDATE orders SET note = 1 WHERE order_id = {order_id(90000)}")
     relay.wait_for("14 columns")
     relay.wait_for("halted")
     relay.stop()
