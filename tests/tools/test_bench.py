@@ -88,7 +88,8 @@ def test_labels_that_would_cover_each_other_are_moved_apart():
 
 def test_a_program_that_finds_wrong_answers_ends_the_comparison():
     for code in ("print('{\"errors\": 2, \"first_error\": \"order 7\"}')", "print('no JSON')",
-                 "import sys; print('{\"errors\": 0}'); sys.exit(1)", "pass"):  # fmt: skip
+                 "import sys; print('{\"errors\": 0}'); sys.exit(1)", "pass",
+                 "print('{\"errors\": 0, \"ops\": 0}')"):  # fmt: skip
         try:
             servers.run_json([sys.executable, "-c", code])
         except servers.Wrong:
