@@ -243,7 +243,8 @@ static bool set_up(struct bench *bench, int argc, char **argv) {
     bench->base_series = (uint64_t)(clock_wall_us() / 1000000) % 4096 * 8;
     bool well = config_set(&bench->config, "cassandra.keyspace=orders_bench", &fault) &&
                 config_set(&bench->config, "cassandra.replication=datacenter1:1", &fault) &&
-                config_set(&bench->config, "cassandra.request_timeout_ms=30000", &fault);
+                config_set(&bench->config, "cassandra.request_timeout_ms=30000", &fault) &&
+                config_set(&bench->config, "cassandra.attempt_timeout_ms=10000", &fault);
     (void)snprintf(setting, sizeof(setting), "cassandra.hosts=%s", argv[1]);
     well = well && config_set(&bench->config, setting, &fault);
     for (int i = 3; i < argc && well; i++) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Puts and gets a second of the Redis adapter's one thread, beside redis-benchmark in the same run,
-on a cluster of three masters and three replicas that is started for it.
+"""Puts and gets a second of the Redis adapter's one thread, and changes a second of the cache
+pipeline on it, beside redis-benchmark in the same run, on a cluster of three masters and three
+replicas that is started for it.
 
     bench/redis_cluster.py [ORDERS]
 
@@ -36,6 +37,8 @@ def main():
         found = dict(pair.split("=") for pair in driver.call("bench", count, depth).split())
         assert found["FOUND"] == str(count), found
         print(f"adapter, {depth:2} x 256  {found['puts']:>10}  {found['gets']:>10}")
+    followed = dict(pair.split("=") for pair in driver.call("follow", 1, count // 4, 4).split())
+    print(f"cache pipeline      {followed['rate']:>10}              (changes followed)")
     rates = [benchmark(port, command, count) for command in ("set", "get")]
     print(f"redis-benchmark     {rates[0]:10.0f}  {rates[1]:10.0f}   (SET without a script)")
     adapter.clean_up()

@@ -8,9 +8,21 @@ import contextlib
 import re
 import shutil
 import subprocess
+import time
 
 from suite.report import Row
-from suite.servers import LOAD_CORE, Nginx, Orderd, Redis, Wrong, fetch, pinned, run_json
+from suite.servers import (
+    LOAD_CORE,
+    SERVER_CORE,
+    Nginx,
+    Orderd,
+    Redis,
+    Wrong,
+    fetch,
+    pinned,
+    run_json,
+    wait_for,
+)
 
 BATCH = 8192
 CONNECTIONS = 64
@@ -36,6 +48,7 @@ class Bench:
         self.large = 1_000_000 if quick else 10_000_000
         self.medium = 100_000 if quick else 1_000_000
         self.small = 10_000 if quick else 100_000
+        self.life_orders = 20_000 if quick else 200_000
         self.create_budget_mb = 1500 if quick else 3000
         self.stack = contextlib.ExitStack()
         self.loaded = {}
@@ -96,10 +109,14 @@ class Bench:
         return ["--seconds", seconds or self.seconds, "--warmup", WARMUP_SECONDS]
 
 
-def note_refused(row, result):
+def rate_of(row, result):
+    """Operations a second. Notes what was refused, and how busy the client was: near 1 it is the
+    client that was measured."""
     refused = result.get("refused", 0)
     if refused > 0:
         row.notes["refused"] = row.notes.get("refused", 0) + refused
+    busy = result.get("client_cpu_seconds", 0) / result["seconds"]
+    row.notes["client_busy"] = round(max(row.notes.get("client_busy", 0), busy), 2)
     return result["ops_per_s"]
 
 
@@ -111,7 +128,7 @@ def statuses(bench):
     server = bench.orderd(bench.large)
     arguments = ["--ids", server.ids, "--connections", 4, "--batch", BATCH, "--depth", 2]
     row.notes["orders"] = bench.large
-    bench.turns(row, lambda: note_refused(row, server.bench("statuses", *arguments, *bench.timed())))
+    bench.turns(row, lambda: rate_of(row, server.bench("statuses", *arguments, *bench.timed())))
 
 
 def in_process(bench):
@@ -121,7 +138,7 @@ def in_process(bench):
             continue
         row = bench.row(name, f"status look-ups in the process, {threads} thread(s)", "/s")
         program = [bench.build / "bench/in_process", "states", bench.large, threads, bench.seconds]
-        pin = pinned(LOAD_CORE, *program) if threads == 1 else program
+        pin = pinned(SERVER_CORE, *program) if threads == 1 else program
         bench.turns(row, lambda pin=pin: run_json(pin)["ops_per_s"])
 
 
@@ -171,6 +188,7 @@ def fresh_orderd(bench):
     server = Orderd(bench.build, bench.directory("fresh"), 1,
                     f"memory.budget_mb={bench.create_budget_mb}")  # fmt: skip
     try:
+        server.settle()
         yield server
     finally:
         server.remove()
@@ -188,7 +206,7 @@ def create_in_rocksdb(bench, mode):
     shutil.rmtree(directory, ignore_errors=True)
     program = [bench.build / "bench/rocksdb_create", directory, BATCH, bench.seconds, mode]
     try:
-        return run_json(pinned(LOAD_CORE, *program))["ops_per_s"]
+        return run_json(pinned(SERVER_CORE, *program))["ops_per_s"]
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -196,7 +214,7 @@ def create_in_rocksdb(bench, mode):
 def synced_writes(bench):
     file = bench.directory("disk")
     program = [bench.build / "bench/sync_bandwidth", file, DISK_WRITE_BYTES, min(bench.seconds, 2)]
-    return run_json(pinned(LOAD_CORE, *program))["bytes_per_s"]
+    return run_json(pinned(SERVER_CORE, *program))["bytes_per_s"]
 
 
 def creates(bench):
@@ -208,7 +226,7 @@ def creates(bench):
     disk = bench.row("disk", "synced writes of 1 MiB, the disk alone", "B/s")
     for run in range(bench.runs):
         bench.say(f"create-batch: run {run + 1} of {bench.runs}")
-        rate = note_refused(burst, create_batches(bench))
+        rate = rate_of(burst, create_batches(bench))
         for row in (burst, unique, puts):
             row.ours.append(rate)
         unique.peer.append(create_in_rocksdb(bench, "unique"))
@@ -221,7 +239,24 @@ def create_http(bench):
     row = bench.row("create-http", "durable creates, one a request, 64 connections", "/s", goal=80e3)
     with fresh_orderd(bench) as server:
         arguments = ["--connections", CONNECTIONS, *bench.timed()]
-        bench.turns(row, lambda: note_refused(row, server.bench("http-create", *arguments)))
+        bench.turns(row, lambda: rate_of(row, server.bench("http-create", *arguments)))
+
+
+def life(bench):
+    row = bench.row("life", "orders created, ended one by one, archived, checked", "/s")
+    archived = "orderd_archiver_archived_total"
+    with fresh_orderd(bench) as server:
+
+        def once():
+            wanted = server.metric(archived) + bench.life_orders
+            begun = time.monotonic()
+            rate_of(row, server.bench("load", "--orders", bench.life_orders, "--final", 100,
+                                           "--connections", CONNECTIONS, "--batch", 1024,
+                                           "--ids", server.ids))  # fmt: skip
+            wait_for(lambda: server.metric(archived) >= wanted, 120, "every order archived")
+            return bench.life_orders / (time.monotonic() - begun)
+
+        bench.turns(row, once)
 
 
 # --- One order over HTTP. ---
@@ -257,7 +292,7 @@ def http_get_random(bench):
     row = bench.row("http-get-random", "GET of random orders, answers checked", "/s")
     server = bench.orderd(bench.medium)
     arguments = ["--ids", server.ids, "--connections", CONNECTIONS, *bench.timed()]
-    bench.turns(row, lambda: note_refused(row, server.bench("http-get", *arguments)))
+    bench.turns(row, lambda: rate_of(row, server.bench("http-get", *arguments)))
     bench.peaks["http-get"] = row.ours_median
 
 
@@ -269,7 +304,7 @@ def resp(bench, row, *arguments):
     redis = bench.filled_redis()
 
     def against(port):
-        return note_refused(
+        return rate_of(
             row,
             server.bench("resp", "--resp", f"127.0.0.1:{port}", "--ids", server.ids, *arguments,
                          *bench.timed()),
@@ -361,7 +396,7 @@ def latency(bench):
 
         def once(rate=rate, runs=runs, row=row):
             result = server.bench("http-get", *arguments, "--rate", rate, *bench.timed())
-            note_refused(row, result)
+            rate_of(row, result)
             runs.append({"unsent": result.get("unsent", 0), **result["latency_us"]})
             return result["latency_us"]["p99"]
 
@@ -386,5 +421,6 @@ GROUPS = (
     (redis_benchmark, ("redis-benchmark",)),
     (creates, ("create-batch", "create-rocksdb", "create-rocksdb-puts", "disk")),
     (create_http, ("create-http",)),
+    (life, ("life",)),
     (in_process, ("in-process-1", "in-process-2")),
 )

@@ -4,6 +4,9 @@
 
 #define ANY RESP_ARGUMENTS_MAX
 
+/* Arguments of COMMAND INFO: each has an entry in the answer. */
+#define WORDS_MAX 256
+
 /* Room for the longest fixed answer: COMMAND DOCS. */
 #define FIXED_ROOM 4096
 
@@ -16,7 +19,7 @@ static const struct resp_command_info command_table[] = {
     {"echo", "Returns its argument", RESP_COMMAND_ECHO, 2, 2},
     {"hello", "Chooses the protocol's version and tells of the server", RESP_COMMAND_HELLO, 1, 8},
     {"client", "Tells of the connection, or names it", RESP_COMMAND_CLIENT, 2, 8},
-    {"command", "Tells of the commands", RESP_COMMAND_COMMAND, 1, ANY},
+    {"command", "Tells of the commands", RESP_COMMAND_COMMAND, 1, WORDS_MAX},
     {"config", "Tells of the configuration", RESP_COMMAND_CONFIG, 3, 64},
     {"info", "Tells of the server", RESP_COMMAND_INFO, 1, 64},
     {"quit", "Ends the connection", RESP_COMMAND_QUIT, 1, ANY},
@@ -54,7 +57,7 @@ size_t resp_command_room(const struct resp_command_info *info, const struct resp
         return command->text.size + RESP_FRAME_BYTES;
     case RESP_COMMAND_COMMAND:
         /* COMMAND INFO has an entry for each name that was asked for. */
-        return FIXED_ROOM + command->argument_count * (size_t)96;
+        return FIXED_ROOM + command->argument_count * (size_t)160;
     case RESP_COMMAND_CONFIG:
         return FIXED_ROOM;
     default:
@@ -73,7 +76,7 @@ static bool rename_session(struct resp_session *session, struct slice name, stru
         resp_put_error_literal(out, "ERR a name has up to 64 letters, digits and signs");
         return false;
     }
-    memcpy(session->name, name.data, name.size);
+    memmove(session->name, name.data, name.size); /* HELLO without SETNAME keeps the name */
     session->name_size = (uint32_t)name.size;
     return true;
 }
@@ -173,11 +176,12 @@ static bool has_keys(const struct resp_command_info *info) {
     return info->kind <= RESP_COMMAND_MSTATUS;
 }
 
-/** Name, arity (negative: at least), flags, and where the keys are: first, last, step. */
+/** Name, arity (negative: at least), flags, where the keys are (first, last, step), category, and
+ *  three lists that say nothing here: tips, key specifications, subcommands. */
 static void put_entry(struct text *out, const struct resp_command_info *info) {
     bool keys = has_keys(info);
     bool many = info->arguments_max > info->arguments_min;
-    resp_put_array(out, 6);
+    resp_put_array(out, 10);
     resp_put_bulk(out, slice_from_text(info->name));
     text_append_format(out, ":%s%u\r\n", many ? "-" : "", info->arguments_min);
     resp_put_array(out, 2);
@@ -185,6 +189,11 @@ static void put_entry(struct text *out, const struct resp_command_info *info) {
     resp_put_simple_literal(out, "fast");
     text_append_format(out, ":%d\r\n:%d\r\n:%d\r\n", keys ? 1 : 0, keys ? (many ? -1 : 1) : 0,
                        keys ? 1 : 0);
+    resp_put_array(out, 1);
+    resp_put_simple(out, slice_from_text(keys ? "@read" : "@connection"));
+    for (int i = 0; i < 3; i++) {
+        resp_put_array(out, 0);
+    }
 }
 
 static void put_entries(struct text *out, struct resp_arguments names, uint32_t count,

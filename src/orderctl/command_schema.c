@@ -40,12 +40,26 @@ static bool read_options(const struct command_line *line, struct config *config,
            config_set(config, command_text(line, SCHEMA_SET), fault);
 }
 
-static bool apply_all(const struct session *session, void *const values[TARGET_COUNT],
-                      struct fault *fault) {
+/** True where the command line names this kind of server, or none. */
+static bool is_wanted(const struct command_line *line, const struct schema_target *target) {
+    return line->positional_count < 2 || strcmp(line->positionals[1], target->name) == 0;
+}
+
+static bool is_known(const struct command_line *line) {
+    for (size_t i = 0; i < TARGET_COUNT; i++) {
+        if (is_wanted(line, targets[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool apply_all(const struct session *session, const struct command_line *line,
+                      void *const values[TARGET_COUNT], struct fault *fault) {
     struct log log;
     log_init(&log, STDERR_FILENO, LOG_ERROR);
     for (size_t i = 0; i < TARGET_COUNT; i++) {
-        if (!targets[i]->apply(session, values[i], &log, fault)) {
+        if (is_wanted(line, targets[i]) && !targets[i]->apply(session, values[i], &log, fault)) {
             return false;
         }
     }
@@ -64,6 +78,10 @@ static enum exit_status run_schema(struct session *session, const struct command
         return session_fail(session, EXIT_STATUS_USAGE, "expected \"apply\", got \"%.80s\"",
                             line->positionals[0]);
     }
+    if (!is_known(line)) {
+        return session_fail(session, EXIT_STATUS_USAGE, "no such kind of server: %.80s",
+                            line->positionals[1]);
+    }
     for (size_t i = 0; i < TARGET_COUNT; i++) {
         values[i] = calloc(1, targets[i]->values_size);
         allocated = allocated && values[i] != NULL;
@@ -72,7 +90,7 @@ static enum exit_status run_schema(struct session *session, const struct command
     }
     if (!allocated || !read_options(line, &config, &fault)) {
         status = session_fail(session, EXIT_STATUS_USAGE, "%s", fault.text);
-    } else if (!apply_all(session, values, &fault)) {
+    } else if (!apply_all(session, line, values, &fault)) {
         status = session_fail(session, EXIT_STATUS_REFUSED, "%s", fault.text);
     }
     for (size_t i = 0; i < TARGET_COUNT; i++) {
@@ -83,15 +101,16 @@ static enum exit_status run_schema(struct session *session, const struct command
 
 const struct command command_schema = {
     .name = "schema",
-    .positionals = "apply",
+    .positionals = "apply [KIND]",
     .summary = "Set up the servers that orderd works on",
     .details = "Makes what is missing on the servers that the configuration names, and brings what "
                "is\nolder up to date; what is there stays. Run it before orderd is started for the "
                "first\ntime, and before a newer version of it is. The password of MariaDB's user "
                "may stand in\nthe environment's ORDERD_MYSQL_PASSWORD. Exit status: 0 all is set "
-               "up, 1 it is not.",
+               "up, 1 it is not.\nKIND is the section of one kind of server, as mysql; without it "
+               "it is all of them.",
     .positional_min = 1,
-    .positional_max = 1,
+    .positional_max = 2,
     .options = schema_options,
     .option_count = ARRAY_COUNT(schema_options),
     .offline = true,

@@ -292,10 +292,10 @@ static bool answer_questions(const struct program *program) {
     return program->line.show_help || program->line.show_version;
 }
 
-int main(int argc, char **argv) {
-    struct program *program = calloc(1, sizeof(*program));
-    struct fault fault = {"no memory"};
-    if (program == NULL || !command_line_read(argc, argv, &program->line, &fault)) {
+/** Does what the command line says; returns the exit status. */
+static int run_program(struct program *program, int argc, char **argv) {
+    struct fault fault;
+    if (!command_line_read(argc, argv, &program->line, &fault)) {
         (void)fprintf(stderr, "orderd: %s\n", fault.text);
         return EXIT_USAGE;
     }
@@ -307,12 +307,21 @@ int main(int argc, char **argv) {
         (void)fprintf(stderr, "orderd: %s\n", fault.text);
         return EXIT_USAGE;
     }
-    int status = EXIT_SUCCESS;
     if (program->line.print_config) {
         config_print(&program->options.config, stdout);
     } else if (!program->line.check_config) {
-        status = serve(program);
+        return serve(program);
     }
+    return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv) {
+    struct program *program = calloc(1, sizeof(*program));
+    if (program == NULL) {
+        (void)fprintf(stderr, "orderd: no memory\n");
+        return EXIT_FAILURE;
+    }
+    int status = run_program(program, argc, argv);
     command_line_free(&program->line);
     free(program);
     return status;

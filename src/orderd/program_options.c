@@ -55,10 +55,16 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-/** `server.roles=` and the roles, as a setting of its own; never freed before the process ends. */
-static const char *make_roles_setting(const char *roles) {
+/** Notes a setting: `prefix` and the value. */
+static bool add_setting(struct command_line *line, const char *prefix, const char *value,
+                        struct fault *fault) {
     char *setting = NULL;
-    return asprintf(&setting, "server.roles=%s", roles) < 0 ? NULL : setting;
+    if (asprintf(&setting, "%s%s", prefix, value) < 0) {
+        fault_set(fault, "no memory for the command line");
+        return false;
+    }
+    line->settings[line->setting_count++] = setting;
+    return true;
 }
 
 bool command_line_read(int argc, char **argv, struct command_line *line, struct fault *fault) {
@@ -80,10 +86,14 @@ bool command_line_read(int argc, char **argv, struct command_line *line, struct 
             line->config_path = optarg;
             break;
         case OPTION_SET:
-            line->settings[line->setting_count++] = optarg;
+            if (!add_setting(line, "", optarg, fault)) {
+                return false;
+            }
             break;
         case OPTION_ROLES:
-            line->settings[line->setting_count++] = make_roles_setting(optarg);
+            if (!add_setting(line, "server.roles=", optarg, fault)) {
+                return false;
+            }
             break;
         case OPTION_CHECK:
             line->check_config = true;
@@ -106,6 +116,9 @@ bool command_line_read(int argc, char **argv, struct command_line *line, struct 
 }
 
 void command_line_free(struct command_line *line) {
+    for (size_t i = 0; i < line->setting_count; i++) {
+        free(line->settings[i]);
+    }
     free(line->settings);
 }
 

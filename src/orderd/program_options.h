@@ -67,7 +67,7 @@ struct program_options {
 /** What the command line asks for beside options. */
 struct command_line {
     const char *config_path; /* NULL: none */
-    const char **settings;   /* owned: `section.key=value`, in order */
+    char **settings;         /* owned: `section.key=value`, in order */
     size_t setting_count;
     bool check_config;
     bool print_config;

@@ -10,6 +10,9 @@
 #define READS_MAX 64
 #define READ_WAIT_MS 200
 
+/* How long after a backlog, beside the settling of its last orders, the store is scanned again. */
+#define BACKLOG_PAUSE_US 10000000
+
 /* Between two slices of a walk over the store: it is in no hurry, the store has other work. */
 #define SCAN_PAUSE_MS 20
 
@@ -54,7 +57,6 @@ struct cluster_archiver {
     bool from_scan;   /* the orders in hand */
     bool uncommitted; /* something was read since the last commit */
     bool scanned;     /* the last turn was the scan's: the next one is the topic's */
-    bool caught_up;   /* the topic had nothing more at the last read */
     unsigned reads;   /* of this batch */
     unsigned attempts;
     int64_t wake_at_us;
@@ -152,6 +154,14 @@ static void take_message(struct cluster_archiver *archiver, const struct topic_m
     }
 }
 
+/** While the topic has a backlog, and until what was last read of it has settled, most of what a
+ * scan would find is on its way already. */
+static void postpone_scan(struct cluster_archiver *archiver) {
+    int64_t settle_us = (int64_t)archiver->parts.options->settle_seconds * 1000000;
+    int64_t at_us = monotonic_us(archiver) + settle_us + BACKLOG_PAUSE_US;
+    archiver->scan_at_us = archiver->scan_at_us > at_us ? archiver->scan_at_us : at_us;
+}
+
 static void read_done(struct port_request *request) {
     struct cluster_archiver *archiver =
         (struct cluster_archiver *)((char *)request - offsetof(struct cluster_archiver, read));
@@ -168,8 +178,11 @@ static void read_done(struct port_request *request) {
     }
     archiver->uncommitted |= archiver->read.count > 0;
     archiver->reads++;
-    archiver->caught_up = archiver->read.count < archiver->read.limit;
-    if (archiver->caught_up || archiver->reads >= READS_MAX ||
+    bool caught_up = archiver->read.count < archiver->read.limit;
+    if (!caught_up) {
+        postpone_scan(archiver);
+    }
+    if (caught_up || archiver->reads >= READS_MAX ||
         archiver->count == CLUSTER_ARCHIVER_BATCH_MAX) {
         close_batch(archiver);
     }
@@ -198,10 +211,9 @@ static void scan_done(struct port_request *request) {
     }
 }
 
-/** True where it is the scan's turn. While the topic or the settling has a backlog, most of what a
- *  scan would find is there already. */
+/** True where it is the scan's turn. */
 static bool is_for_scan(const struct cluster_archiver *archiver) {
-    return !archiver->scanned && archiver->reads == 0 && archiver->caught_up &&
+    return !archiver->scanned && archiver->reads == 0 &&
            monotonic_us(archiver) >= archiver->scan_at_us && !settling_is_late(archiver->settling);
 }
 

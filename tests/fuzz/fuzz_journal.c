@@ -199,8 +199,9 @@ static void go_on(struct world *world) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    struct world *world = calloc(1, sizeof(*world));
+    struct world *world = aligned_alloc(CACHE_LINE_BYTES, bytes_align_up(sizeof(*world), 64));
     FUZZ_CHECK(world != NULL, "memory");
+    memset(world, 0, sizeof(*world));
     world->core = aligned_alloc(CACHE_LINE_BYTES, bytes_align_up(sizeof(*world->core), 64));
     FUZZ_CHECK(world->core != NULL && mailbox_init(&world->reads, 16), "memory");
     struct input input = {data, size};

@@ -282,6 +282,21 @@ def test_a_wrong_number_of_arguments_is_an_error_and_the_connection_goes_on():
         assert client.call("PING") == "PONG"
 
 
+def test_the_longest_calls_of_every_command_are_bounded():
+    orderd, port = start()
+    names = ["get", "mget", "status", "mstatus", "ping", "echo", "hello", "client", "command",
+             "config", "info", "quit", "nothing"]  # fmt: skip
+    for name in names:
+        for words in (["x" * 60000], ["info"] * 255, ["info"] + ["mstatus"] * 16382, ["get"] * 63,
+                      ["docs"] + ["get"] * 255, ["2", "setname", "n" * 64]):  # fmt: skip
+            with Client(port) as client:
+                client.send(command(name, *words))
+                client.read()
+                if name != "quit":
+                    assert client.call("PING") == "PONG", (name, words[:2])
+    assert orderd.process.poll() is None
+
+
 def test_redis_cli_and_redis_benchmark_work():
     for program in ("redis-cli", "redis-benchmark"):
         if not shutil.which(program):

@@ -329,6 +329,127 @@ static void test_a_scan_tells_what_is_overdue_and_when_the_next_will_be(void **s
     bed_close(&bed);
 }
 
+static void test_a_scan_in_many_small_slices_sees_every_order_once(void **state) {
+    (void)state;
+    enum { COUNT = 900 };
+    struct mysql_options options;
+    struct bed bed;
+    uint8_t results[COUNT];
+    struct order_record *orders = drafts(COUNT, 0);
+    struct order_record found[64];
+    uint64_t seen = 0;
+    size_t count = 0;
+    prepare(&options, 2, "t_slices");
+    options.scan_rows = 100;
+    bed_open(&bed, &options);
+    bed_create(&bed, orders, results, COUNT);
+    uint64_t wanted = 0;
+    for (size_t i = 0; i < COUNT; i++) {
+        wanted ^= orders[i].order_id;
+    }
+    /* On a shard that is not its own an order is nobody's; it must not lead the walk astray. */
+    for (size_t shard = 0; shard < 2; shard++) {
+        (void)server_query(
+            &servers[shard], "t_slices",
+            "INSERT INTO orders SELECT order_id ^ (1 << 17), partner_code, "
+            "partner_order_id, amount, currency, payment_type, bank_code, status, "
+            "version, created_at, updated_at, requested_at, responded_at FROM orders "
+            "WHERE order_id MOD 3 = 0");
+    }
+    struct order_scan_batch scan = {.kind = ORDER_SCAN_OVERDUE,
+                                    .thorough = true,
+                                    .before_us = clock_wall_us() + 1000000,
+                                    .limit = ARRAY_COUNT(found)};
+    size_t slices = 0;
+    do {
+        scan.orders = found;
+        bed_scan(&bed, &scan);
+        assert_int_equal(scan.result, ORDER_RESULT_FOUND);
+        for (size_t i = 0; i < scan.count; i++) {
+            seen ^= found[i].order_id;
+        }
+        count += scan.count;
+    } while (scan.cursor != 0 && ++slices < 1000);
+    assert_int_equal(count, COUNT);
+    assert_true(seen == wanted);
+    scan.thorough = false;
+    bed_scan(&bed, &scan);
+    assert_int_equal(scan.result, ORDER_RESULT_FOUND);
+    assert_int_equal(scan.count, 0);
+    assert_int_equal(scan.cursor, 0);
+    bed_close(&bed);
+    free(orders);
+}
+
+static void test_a_deadlock_is_tried_again_and_not_for_ever(void **state) {
+    (void)state;
+    struct mysql_options options;
+    struct bed bed;
+    struct order_record order = sample_draft(1);
+    uint8_t result;
+    prepare(&options, 1, "t_deadlock");
+    /* What a deadlock comes to, for the first three times; the count survives a rollback. */
+    (void)server_query(&servers[0], "t_deadlock",
+                       "CREATE TABLE tries (n INT) ENGINE = MyISAM; "
+                       "INSERT INTO tries VALUES (0); "
+                       "CREATE TRIGGER fail BEFORE INSERT ON orders FOR EACH ROW BEGIN "
+                       "UPDATE tries SET n = n + 1; "
+                       "IF (SELECT n FROM tries) <= 3 THEN "
+                       "SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213; END IF; END");
+    bed_open(&bed, &options);
+    bed_create(&bed, &order, &result, 1);
+    assert_int_equal(result, ORDER_RESULT_CREATED);
+    assert_int_equal(bed_metric(&bed, "deadlocks_total"), 3);
+    (void)server_query(&servers[0], "t_deadlock", "UPDATE tries SET n = -1000000");
+    order = sample_draft(2);
+    bed_create(&bed, &order, &result, 1);
+    assert_int_equal(result, ORDER_RESULT_UNAVAILABLE);
+    assert_true(bed_metric(&bed, "deadlocks_total") < 50);
+    assert_int_equal(server_number(&servers[0], "t_deadlock", "SELECT COUNT(*) FROM order_refs"),
+                     1);
+    bed_close(&bed);
+}
+
+/** A clock that stands still, so that the next id is known. */
+struct still_clock {
+    struct clock clock;
+    int64_t now_us;
+};
+
+static int64_t still_now_us(const struct clock *clock) {
+    return ((const struct still_clock *)clock)->now_us;
+}
+
+static void test_an_id_that_exists_is_refused_alone_and_its_row_stays(void **state) {
+    (void)state;
+    struct mysql_options options;
+    struct bed bed;
+    struct still_clock still = {.clock = {.now_us = still_now_us}, .now_us = clock_wall_us()};
+    struct order_record orders[3] = {sample_draft(1), sample_draft(2), sample_draft(3)};
+    uint8_t results[3];
+    prepare(&options, 1, "t_collision");
+    bed_open_with(&bed, &options, NULL, &still.clock, true);
+    uint32_t slot = order_slot_from_hash(order_record_reference_hash(&orders[1]));
+    uint64_t taken = order_id_encode((struct order_id_parts){
+        .tick = order_tick_from_us(still.now_us), .slot = slot, .node = 0, .sequence = 0});
+    (void)server_query(
+        &servers[0], "t_collision",
+        "INSERT INTO orders VALUES (%llu, 'other', 'order', 1, 'EUR', 1, NULL, 1, 1, "
+        "NOW(6), NOW(6), NULL, NULL)",
+        (unsigned long long)taken);
+    bed_create(&bed, orders, results, 3);
+    assert_int_equal(results[0], ORDER_RESULT_CREATED);
+    assert_int_equal(results[1], ORDER_RESULT_UNAVAILABLE);
+    assert_int_equal(results[2], ORDER_RESULT_CREATED);
+    assert_string_equal(server_query(&servers[0], "t_collision",
+                                     "SELECT partner_code FROM orders WHERE order_id = %llu",
+                                     (unsigned long long)taken)
+                            .text,
+                        "other");
+    (void)bed_create_one(&bed, sample_draft(2)); /* under the next id */
+    bed_close(&bed);
+}
+
 /* --- An archive that holds one order. --- */
 
 struct small_archive {
@@ -411,6 +532,9 @@ int main(void) {
         cmocka_unit_test(test_a_row_that_somebody_made_impossible_is_neither_served_nor_changed),
         cmocka_unit_test(test_final_orders_are_found_released_and_their_references_forgotten),
         cmocka_unit_test(test_a_scan_tells_what_is_overdue_and_when_the_next_will_be),
+        cmocka_unit_test(test_a_scan_in_many_small_slices_sees_every_order_once),
+        cmocka_unit_test(test_a_deadlock_is_tried_again_and_not_for_ever),
+        cmocka_unit_test(test_an_id_that_exists_is_refused_alone_and_its_row_stays),
         cmocka_unit_test(test_a_create_that_meets_an_archived_order_is_answered_by_the_archive),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -11,12 +11,15 @@
  *     loss WAIT_MS                        count of slots
  *     metric NAME                         its value
  *     bench COUNT DEPTH                   puts and gets a second
+ *     follow FIRST COUNT VERSIONS         the cache pipeline: redis_pipelines.h
+ *     refill|refresh FIRST COUNT          the other two
  */
 #include "../unit/sample.h"
 #include "adapter/redis/redis.h"
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "base/random.h"
+#include "redis_pipelines.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -307,6 +310,12 @@ static void obey(struct driver *driver, const char *line) {
         read_events(driver, one);
     } else if (strcmp(word, "loss") == 0) {
         read_loss(driver, one);
+    } else if (strcmp(word, "follow") == 0) {
+        pipelines_follow(driver->redis, one, two, three);
+    } else if (strcmp(word, "refill") == 0) {
+        pipelines_refill(driver->redis, one, two);
+    } else if (strcmp(word, "refresh") == 0) {
+        pipelines_refresh(driver->redis, one, two);
     } else if (strcmp(word, "bench") == 0) {
         bench(driver, one, two);
     } else if (sscanf(line, "metric %63s", name) == 1) {

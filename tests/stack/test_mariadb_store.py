@@ -33,8 +33,12 @@ def test_a_commit_that_was_not_answered_is_found_out():
     run_program("mariadb_doubt_test")
 
 
-def test_crashes_hangs_wrong_settings_and_clocks_that_differ():
+def test_crashes_hangs_and_lost_connections_lose_nothing():
     run_program("mariadb_faults_test")
+
+
+def test_wrong_settings_are_refused_and_nodes_and_leases_have_one_holder():
+    run_program("mariadb_cluster_test")
 
 
 def schema_apply(*arguments, status=0):
@@ -47,7 +51,7 @@ def schema_apply(*arguments, status=0):
 
 
 def test_orderctl_makes_the_tables_of_every_shard_and_finds_them_made():
-    configured = ("apply", "--config", str(layout.ORDERD_CONF))
+    configured = ("apply", "mysql", "--config", str(layout.ORDERD_CONF))
     assert "CREATE TABLE orders" in schema_apply(*configured)
     for shard in range(stack.SHARDS):
         with stack.mariadb(shard) as connection:
@@ -58,13 +62,15 @@ def test_orderctl_makes_the_tables_of_every_shard_and_finds_them_made():
 
 
 def test_orderctl_refuses_servers_that_stand_in_another_order():
-    schema_apply("apply", "--config", str(layout.ORDERD_CONF))
+    schema_apply("apply", "mysql", "--config", str(layout.ORDERD_CONF))
     turned = " ".join(reversed(stack.env("MYSQL_SHARDS").split()))
     said = schema_apply(
-        "apply", "--config", str(layout.ORDERD_CONF), "--set", f"mysql.shards={turned}", status=1
-    )
+        "apply", "mysql", "--config", str(layout.ORDERD_CONF),
+        "--set", f"mysql.shards={turned}", status=1,
+    )  # fmt: skip
     assert "mysql.shards" in said, said
     assert "expected" in schema_apply("remove", status=2)
+    assert "no such kind" in schema_apply("apply", "oracle", status=2)
 
 
 if __name__ == "__main__":

@@ -586,6 +586,47 @@ def test_no_events_while_nobody_is_listened_to():
     assert driver.call("events 300") == "UNAVAILABLE lost=0"
 
 
+# --- The pipelines on it ---
+
+
+def test_every_change_is_in_the_cache_when_it_is_committed_whatever_crashes():
+    driver = Driver()
+    driver.begin("follow", 1, 40000, 5)
+    time.sleep(0.2)
+    cluster().kill(next(iter(cluster().masters())))
+    answer = dict(pair.split("=") for pair in driver.end().split())
+    assert answer["committed"] == "200000" and int(answer["failures"]) > 0, answer
+    # What the failed master had acknowledged and not passed on is a loss, and is told as one.
+    lost = wait_for(lambda: int(driver.call("loss 1000")), "a loss is told")
+    assert lost == SLOTS // 3 or lost == SLOTS // 3 + 1, lost
+    driver.call("follow", 1, 20000, 5)
+    for order_id in (1, 777, 20000):
+        assert driver.call(f"get {order_id} 1") == "FOUND=1 version=5"
+    assert driver.tally("get", 1, 20000) == {"FOUND": 20000}
+
+
+def test_what_a_master_lost_is_filled_again_from_the_store():
+    driver = Driver()
+    assert driver.tally("put", 1, 5000, 1) == {"STORED": 5000}
+    victim = next(iter(cluster().masters()))
+    held = int(cluster().call(victim, "DBSIZE"))
+    assert held > 1000
+    assert driver.call("loss 300") == "0"
+    driver.begin("refill", 1, 5000)
+    time.sleep(0.3)
+    cluster().call(victim, "FLUSHALL")
+    assert driver.end() == f"rounds=1 refilled={held} scanned=5000"
+    assert driver.tally("get", 1, 5000) == {"FOUND": 5000}
+
+
+def test_what_expired_is_refreshed():
+    driver = Driver("redis.ttl_seconds=1")
+    assert driver.call("events 1000") == "FOUND lost=0"
+    assert driver.tally("put", 1, 400, 1) == {"STORED": 400}
+    answer = dict(pair.split("=") for pair in driver.call("refresh", 101, 300).split())
+    assert int(answer["refreshed"]) >= 300 and int(answer["skipped"]) <= 100, answer
+
+
 # --- The password ---
 
 

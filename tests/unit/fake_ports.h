@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "port/lease.h"
 #include "port/order_archive.h"
 #include "port/order_cache.h"
 #include "port/order_store.h"
@@ -26,13 +27,21 @@ enum fake_operation {
     FAKE_EXPIRE,
     FAKE_ARCHIVE_PUT,
     FAKE_ARCHIVE_GET,
-    FAKE_CACHE_PUT
+    FAKE_CACHE_PUT,
+    FAKE_CACHE_GET,
+    FAKE_CACHE_REMOVE,
+    FAKE_CACHE_LOCK,
+    FAKE_CACHE_FILL,
+    FAKE_STORE_GET,
+    FAKE_LEASE,
+    FAKE_LEASE_RELEASE
 };
 
 struct fake_ports {
     struct order_store store;
     struct order_archive archive;
     struct order_cache cache;
+    struct lease_port lease;
     struct clock clock;
     int64_t now_us;
     struct log log;
@@ -71,6 +80,13 @@ FAKE_OPERATION(fake_expire, order_store, order_expire_batch, store, FAKE_EXPIRE)
 FAKE_OPERATION(fake_archive_put, order_archive, order_archive_put, archive, FAKE_ARCHIVE_PUT)
 FAKE_OPERATION(fake_archive_get, order_archive, order_get_batch, archive, FAKE_ARCHIVE_GET)
 FAKE_OPERATION(fake_cache_put, order_cache, order_cache_put, cache, FAKE_CACHE_PUT)
+FAKE_OPERATION(fake_cache_get, order_cache, order_get_batch, cache, FAKE_CACHE_GET)
+FAKE_OPERATION(fake_cache_remove, order_cache, order_cache_put, cache, FAKE_CACHE_REMOVE)
+FAKE_OPERATION(fake_cache_lock, order_cache, order_cache_fill, cache, FAKE_CACHE_LOCK)
+FAKE_OPERATION(fake_cache_fill, order_cache, order_cache_fill, cache, FAKE_CACHE_FILL)
+FAKE_OPERATION(fake_store_get, order_store, order_get_batch, store, FAKE_STORE_GET)
+FAKE_OPERATION(fake_lease_acquire, lease_port, lease_request, lease, FAKE_LEASE)
+FAKE_OPERATION(fake_lease_release, lease_port, lease_request, lease, FAKE_LEASE_RELEASE)
 
 static inline int64_t fake_now(const struct clock *clock) {
     return ((const struct fake_ports *)((const char *)clock - offsetof(struct fake_ports, clock)))
@@ -81,17 +97,29 @@ static inline void fake_init(struct fake_ports *fake) {
     static const struct order_store_ops store_ops = {
         .create = fake_create,
         .change = fake_change,
+        .get = fake_store_get,
         .find = fake_find,
         .scan = fake_scan,
         .release = fake_release,
         .expire = fake_expire,
     };
     static const struct order_archive_ops archive_ops = {fake_archive_put, fake_archive_get};
-    static const struct order_cache_ops cache_ops = {.put = fake_cache_put};
+    static const struct order_cache_ops cache_ops = {
+        .get = fake_cache_get,
+        .put = fake_cache_put,
+        .remove = fake_cache_remove,
+        .lock = fake_cache_lock,
+        .fill = fake_cache_fill,
+    };
+    static const struct lease_ops lease_ops = {
+        .acquire = fake_lease_acquire,
+        .release = fake_lease_release,
+    };
     memset(fake, 0, sizeof(*fake));
     fake->store.ops = &store_ops;
     fake->archive.ops = &archive_ops;
     fake->cache.ops = &cache_ops;
+    fake->lease.ops = &lease_ops;
     fake->clock.now_us = fake_now;
     fake->now_us = SAMPLE_TIME_US;
     log_init(&fake->log, STDERR_FILENO, LOG_ERROR + 1);

@@ -48,8 +48,10 @@ static inline int64_t world_now(const struct clock *clock) {
 
 /** Segments and checkpoints as small as they may be, so that they follow each other quickly. */
 static inline struct world *world_create(void) {
-    struct world *world = calloc(1, sizeof(*world));
+    struct world *world =
+        aligned_alloc(CACHE_LINE_BYTES, bytes_align_up(sizeof(*world), CACHE_LINE_BYTES));
     assert_non_null(world);
+    memset(world, 0, sizeof(*world));
     world->clock = (struct world_clock){{world_now}, SAMPLE_TIME_US};
     log_init(&world->log, STDERR_FILENO, LOG_ERROR + 1);
     sim_disk_init(&world->disk, 1);
