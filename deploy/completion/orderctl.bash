@@ -7,7 +7,7 @@
 
 # The commands.
 _orderctl_commands() {
-    echo "create get find set watch stats import verify schema bench help"
+    echo "create get find set watch stats import verify schema relay bench help"
 }
 
 # _orderctl_options COMMAND: its options, and those that every command has.
@@ -22,6 +22,7 @@ _orderctl_options() {
     import) options="--parallel --retries" ;;
     verify) options="--window" ;;
     schema) options="--config --set" ;;
+    relay) options="--config --set --shard" ;;
     bench)
         options="--connections --batch --depth --seconds --warmup --threads --rate --ids --cpu
             --allow-absent --resp --command --key-prefix --any-value --path --partner-code --orders
@@ -62,6 +63,7 @@ _orderctl_positional() {
     import/1) mapfile -t COMPREPLY < <(compgen -f -- "$3") ;;
     schema/1) _orderctl_words "$3" "apply" ;;
     schema/2) _orderctl_words "$3" "mysql kafka cassandra" ;;
+    relay/1) _orderctl_words "$3" "resnapshot" ;;
     verify/1) mapfile -t COMPREPLY < <(compgen -d -- "$3") ;;
     esac
 }

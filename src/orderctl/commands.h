@@ -14,6 +14,7 @@ extern const struct command command_stats;
 extern const struct command command_import;
 extern const struct command command_verify;
 extern const struct command command_schema;
+extern const struct command command_relay;
 extern const struct command command_bench;
 
 #endif

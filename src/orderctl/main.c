@@ -23,7 +23,7 @@ static size_t list_commands(struct command commands[16]) {
     const struct command *const all[] = {
         &command_create, &command_get,   &command_find_order, &command_set,
         &command_watch,  &command_stats, &command_import,     &command_verify,
-        &command_schema, &command_bench, &command_help,
+        &command_schema, &command_relay, &command_bench,      &command_help,
     };
     for (size_t i = 0; i < ARRAY_COUNT(all); i++) {
         commands[i] = *all[i];

@@ -11,6 +11,8 @@
 #define WAIT_MS 1000
 #define KEY_SHOWN_MAX 40
 #define KEY_BYTES 20
+/* The header of the messages that are this pipeline's. */
+#define REFRESH_KIND "refresh"
 
 const struct config_option refresh_option_table[] = {
 #define X(...) CONFIG_ENTRY_OF(struct refresh_options, __VA_ARGS__)
@@ -113,8 +115,7 @@ static void events_read(struct port_request *request) {
         text_append_u64(&key, teller->events[i].order_id);
         teller->messages[i] = (struct topic_message){
             .key = text_slice(&key),
-            .header = teller->events[i].kind == CACHE_EVENT_EVICTED ? SLICE_LITERAL("evicted")
-                                                                    : SLICE_LITERAL("expired"),
+            .header = SLICE_LITERAL(REFRESH_KIND),
             .partition = -1,
         };
     }
@@ -186,8 +187,7 @@ static void messages_read(struct port_request *request) {
     doer->order_count = 0;
     for (size_t i = 0; i < doer->read.count; i++) {
         const struct topic_message *message = &doer->messages[i];
-        if (!slice_equal(message->header, SLICE_LITERAL("expired")) &&
-            !slice_equal(message->header, SLICE_LITERAL("evicted"))) {
+        if (!slice_equal(message->header, SLICE_LITERAL(REFRESH_KIND))) {
             continue;
         }
         if (order_id_parse(message->key, &doer->ids[doer->id_count])) {

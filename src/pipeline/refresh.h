@@ -2,14 +2,15 @@
  *
  *  Two halves, in any number of instances:
  *  - Events of expired and evicted entries become messages of `orders.refresh` (key: the order id;
- *    header: `expired` or `evicted`; no value). An event is only a hint: what is lost between is
- *    the checker's work. Every instance hears every event; an order that comes several times is
+ *    header `kind`: `refresh`; no value). An event is only a hint: what is lost between is the
+ *    checker's work. Every instance hears every event; an order that comes several times is
  *    put several times, by version, which changes nothing.
  *  - Messages of `orders.refresh` are looked up in the store and put into the cache where the order
- *    is not final; then the position moves on. Messages with another header are for others.
+ *    is not final; then the position moves on. Messages of the kind `repair` are for others: the
+ *    query instances.
  *
- *  It keeps to refresh.per_second, and rests while evictions go on: else it would evict what it
- *  refreshes. A long rest can cost the group membership; the messages then come again.
+ *  It keeps to refresh.per_second, and rests while the events tell of evictions: else it would
+ * evict what it refreshes. A long rest can cost the group membership; the messages then come again.
  *
  *  A plain state machine, driven like archiver.h. */
 #ifndef ORDERD_PIPELINE_REFRESH_H

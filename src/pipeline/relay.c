@@ -137,11 +137,13 @@ static void position_stored(struct port_request *request) {
     }
 }
 
-/** Stores the position where there is a new one that is worth it. */
+/** Stores the position where there is a new one that is worth it. Not while the lease is renewed:
+ *  where the row was emptied just before, the renewal takes the row again and sees it, and a
+ *  position that came right behind it would undo what was asked for. */
 static int64_t store_position(struct relay *relay) {
     int64_t now_us = relay_now_us(relay);
-    if (relay->position_busy || !relay->has_unstored || relay->acknowledged[0] == 0 ||
-        relay->held_until_us == 0) {
+    if (relay->position_busy || relay->lease_busy || !relay->has_unstored ||
+        relay->acknowledged[0] == 0 || relay->held_until_us == 0) {
         return INT64_MAX;
     }
     if (now_us < relay->store_at_us && !relay->stopping) {

@@ -101,6 +101,10 @@ def test_usage_is_exit_status_2_and_says_what_is_wrong():
         ("bench", "load"): "--orders N is missing",
         ("verify",): "expected: verify DATA_DIR",
         ("import",): "expected: import FILE.ndjson",
+        ("relay",): "expected: relay resnapshot",
+        ("relay", "stop"): 'expected "resnapshot"',
+        ("relay", "resnapshot", "--shard", "1"): "one of the 1 shards",
+        ("relay", "resnapshot", "--set", "mysql.user"): "mysql.user",
         ("help", "dance"): "no such command",
         ("get", "12", "--server", "ftp://x"): "expected an http or https URL",
         ("create", "--partner-code", "a", "--partner-order-id", "b",
@@ -127,6 +131,12 @@ def test_nobody_there_is_exit_status_3():
     ):
         result = orderctl.run(*arguments, server=url, status=3, stdin="{}\n")
         assert "cannot be reached" in result.err, (arguments, result)
+
+
+def test_a_database_that_is_not_there_is_exit_status_3():
+    setting = f"mysql.shards=127.0.0.1:{harness.free_port()}"
+    result = orderctl.run("relay", "resnapshot", "--set", setting, status=3)
+    assert "mysql shard 0" in result.err and not result.out, result
 
 
 def test_a_service_that_does_not_answer_is_exit_status_3_in_time():

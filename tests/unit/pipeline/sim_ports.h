@@ -124,9 +124,8 @@ static inline enum port_submit sim_publish(struct topic_writer *writer,
             message->key_size = request->messages[i].key.size;
             memcpy(message->key, request->messages[i].key.data, message->key_size);
             message->value_size = request->messages[i].value.size;
-            message->header = slice_equal(request->messages[i].header, SLICE_LITERAL("evicted"))
-                                  ? "evicted"
-                                  : "expired";
+            message->header =
+                slice_equal(request->messages[i].header, SLICE_LITERAL("refresh")) ? "refresh" : "";
         }
     }
     port_complete(&request->request);

@@ -42,10 +42,10 @@ static void test_events_become_messages(void **state) {
     drive(sim, refresh, 10000);
     assert_int_equal(sim->published, 2);
     assert_slice_equal(((struct slice){sim->outbox[0].key, sim->outbox[0].key_size}), "123456789");
-    assert_string_equal(sim->outbox[0].header, "expired");
+    assert_string_equal(sim->outbox[0].header, "refresh");
     assert_slice_equal(((struct slice){sim->outbox[1].key, sim->outbox[1].key_size}),
                        "9223372036854775807");
-    assert_string_equal(sim->outbox[1].header, "evicted");
+    assert_string_equal(sim->outbox[1].header, "refresh");
     assert_int_equal(metric_get(&refresh_metrics(refresh)->events_lost_total), 5);
     refresh_destroy(refresh);
     sim_destroy(sim);
@@ -75,13 +75,13 @@ static void test_open_orders_come_back_and_final_ones_do_not(void **state) {
     add_stored(sim, 2, ORDER_STATUS_SUCCESS);
     add_stored(sim, 4, ORDER_STATUS_PROCESSING);
     add_stored(sim, 5, ORDER_STATUS_PENDING);
-    (void)sim_add(sim, "1", NULL, "expired");
-    (void)sim_add(sim, "2", NULL, "expired");
-    (void)sim_add(sim, "3", NULL, "expired"); /* archived: the store has it no more */
-    (void)sim_add(sim, "4", NULL, "evicted");
+    (void)sim_add(sim, "1", NULL, "refresh");
+    (void)sim_add(sim, "2", NULL, "refresh");
+    (void)sim_add(sim, "3", NULL, "refresh"); /* archived: the store has it no more */
+    (void)sim_add(sim, "4", NULL, "refresh");
     (void)sim_add(sim, "5", NULL, "repair"); /* the checker's, for the query instances */
-    (void)sim_add(sim, "05", NULL, "expired");
-    (void)sim_add(sim, "o:{1}", NULL, "expired");
+    (void)sim_add(sim, "05", NULL, "refresh");
+    (void)sim_add(sim, "o:{1}", NULL, "refresh");
     drive(sim, refresh, 300000);
     assert_int_equal(sim->versions[1], 2);
     assert_int_equal(sim->versions[2], 0);
@@ -104,7 +104,7 @@ static void test_nothing_is_committed_before_store_and_cache_answered(void **sta
         char key[8];
         (void)snprintf(key, sizeof(key), "%u", (unsigned)id);
         add_stored(sim, id, ORDER_STATUS_PENDING);
-        (void)sim_add(sim, key, NULL, "expired");
+        (void)sim_add(sim, key, NULL, "refresh");
     }
     sim->refuse_gets = 15;
     sim->refuse_puts = 4;
@@ -127,7 +127,7 @@ static void test_it_keeps_to_its_rate(void **state) {
     for (uint64_t id = 1; id <= 1000; id++) {
         char key[8];
         (void)snprintf(key, sizeof(key), "%u", (unsigned)id);
-        (void)sim_add(sim, key, NULL, "expired");
+        (void)sim_add(sim, key, NULL, "refresh");
     }
     drive(sim, refresh, 5000000);
     assert_in_range(sim->gets, 450, 510);
@@ -147,7 +147,7 @@ static void test_it_rests_while_evictions_go_on(void **state) {
         sim->told_count = 1;
         drive(sim, refresh, 1000000);
         if (i == 0) {
-            (void)sim_add(sim, "1", NULL, "evicted");
+            (void)sim_add(sim, "1", NULL, "refresh");
         }
     }
     assert_int_equal(sim->versions[1], 0);

@@ -254,6 +254,29 @@ static void test_a_snapshot_can_be_asked_of_a_relay_that_runs(void **state) {
     end_world(world);
 }
 
+static void
+test_a_position_does_not_undo_a_snapshot_that_is_asked_for_during_a_renewal(void **state) {
+    (void)state;
+    struct world *world = following_world();
+    world_commit(world, 1000, 1, 1);
+    world_run(world, 100);
+    world->now_us += WORLD_LEASE_US / 3;
+    (void)relay_step(world->relay); /* asks for the lease */
+    world_commit(world, 2000, 1, 1);
+    assert_true(world_complete(world, WORLD_READ));
+    (void)relay_step(world->relay);
+    assert_true(world_complete(world, WORLD_PUBLISH));
+    (void)relay_step(world->relay);
+    assert_false(world_complete(world, WORLD_STORE));
+    world->stored[0] = 0;
+    assert_true(world_complete(world, WORLD_ACQUIRE));
+    (void)relay_step(world->relay);
+    assert_false(world_complete(world, WORLD_STORE));
+    world_run(world, 600);
+    assert_int_equal(metric_get(&metrics_of(world)->snapshots_total), 1);
+    end_world(world);
+}
+
 static void test_the_first_start_publishes_what_is_there(void **state) {
     (void)state;
     struct world *world = new_world(1);
@@ -368,6 +391,8 @@ int main(void) {
         cmocka_unit_test(test_a_purged_position_halts_loudly_until_a_snapshot_is_asked_for),
         cmocka_unit_test(test_a_foreign_table_halts),
         cmocka_unit_test(test_a_snapshot_can_be_asked_of_a_relay_that_runs),
+        cmocka_unit_test(
+            test_a_position_does_not_undo_a_snapshot_that_is_asked_for_during_a_renewal),
         cmocka_unit_test(test_the_first_start_publishes_what_is_there),
         cmocka_unit_test(test_a_lost_connection_is_opened_again_at_the_last_commit),
         cmocka_unit_test(test_stopping_finishes_what_was_read_and_gives_the_lease_back),
