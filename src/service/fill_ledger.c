@@ -59,8 +59,9 @@ size_t fill_ledger_confirm(struct fill_ledger *ledger, uint64_t order_id, uint32
 }
 
 const struct fill *fill_ledger_first(const struct fill_ledger *ledger) {
-    return ledger->added == ledger->removed ? NULL
-                                            : &ledger->fills[(size_t)ledger->removed & ledger->mask];
+    return ledger->added == ledger->removed
+               ? NULL
+               : &ledger->fills[(size_t)ledger->removed & ledger->mask];
 }
 
 void fill_ledger_drop_first(struct fill_ledger *ledger) {

@@ -117,8 +117,7 @@ static void end_told(struct port_request *request) {
     struct local_memory *memory =
         (struct local_memory *)((char *)request - offsetof(struct local_memory, end.request));
     memory->asking = false;
-    if (memory->end.result != CHANGE_READ_OK ||
-        memory->end.end.parts != memory->position.parts) {
+    if (memory->end.result != CHANGE_READ_OK || memory->end.end.parts != memory->position.parts) {
         metric_add(&memory->metrics.follow_failures_total, 1);
         return;
     }
@@ -303,8 +302,7 @@ static void take_repair(struct local_memory *memory, const struct topic_message 
         log_write_limited(memory->log, &memory->repair_limit, LOG_ERROR, "memory",
                           "partition %d, offset %lld, key \"%.*s\": no repair; passed over",
                           message->partition, (long long)message->offset,
-                          (int)bytes_min_size(message->key.size, KEY_SHOWN_MAX),
-                          message->key.data);
+                          (int)bytes_min_size(message->key.size, KEY_SHOWN_MAX), message->key.data);
         return;
     }
     (void)order_table_remove(memory->table, order_id);
@@ -442,8 +440,7 @@ static void init_requests(struct local_memory *memory) {
         .positions = memory->positions,
         .parts = memory->parts,
     };
-    memory->end =
-        (struct change_end){.request = {.done = end_told, .mailbox = memory->mailbox}};
+    memory->end = (struct change_end){.request = {.done = end_told, .mailbox = memory->mailbox}};
     memory->repair_read = (struct topic_read){
         .request = {.done = repairs_read, .mailbox = memory->mailbox},
         .wait_ms = REPAIRS_WAIT_MS,

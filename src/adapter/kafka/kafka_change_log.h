@@ -1,10 +1,11 @@
 /** The port change_log on the topic orders.changes, for the event streams: a part is a partition, a
  *  position is the offset after a change, and no group keeps it.
  *
- *  Three threads, of which two have a consumer each. `kafka-changes` follows the end of every partition and keeps
- *  the newest changes in RAM, from which it answers those who follow closely, and wakes the
- *  watches. `kafka-ends` (kafka_ends.h) asks where the topic ends. `kafka-history` answers the others: it fetches from where they stand. A message that is
- *  no order is counted, logged and passed over. */
+ *  Three threads, of which two have a consumer each. `kafka-changes` follows the end of every
+ * partition and keeps the newest changes in RAM, from which it answers those who follow closely,
+ * and wakes the watches. `kafka-ends` (kafka_ends.h) asks where the topic ends. `kafka-history`
+ * answers the others: it fetches from where they stand. A message that is no order is counted,
+ * logged and passed over. */
 #ifndef ORDERD_ADAPTER_KAFKA_KAFKA_CHANGE_LOG_H
 #define ORDERD_ADAPTER_KAFKA_KAFKA_CHANGE_LOG_H
 
