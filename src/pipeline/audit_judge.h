@@ -7,8 +7,8 @@
  *  nothing is repaired.
  *
  *  A look reads the cache first, then the store, then the archive. So what the cache has above the
- *  truth is not merely a change that came between, and an order on its way to the archive is seen in
- *  one of its homes: it leaves the store only when the archive has it. */
+ *  truth is not merely a change that came between, and an order on its way to the archive is seen
+ * in one of its homes: it leaves the store only when the archive has it. */
 #ifndef ORDERD_PIPELINE_AUDIT_JUDGE_H
 #define ORDERD_PIPELINE_AUDIT_JUDGE_H
 
@@ -21,7 +21,8 @@
     X(MISSING, "missing", "the cache does not have an open order")                                 \
     X(FORGED, "forged", "the cache has what the order never was")                                  \
     X(FOREIGN, "foreign", "the cache has something that is no order")                              \
-    X(ARCHIVE_LOST, "archive_lost", "the archive lost a final order, and the store has it no more") \
+    X(ARCHIVE_LOST, "archive_lost",                                                                \
+      "the archive lost a final order, and the store has it no more")                              \
     X(ARCHIVE_WRONG, "archive_wrong", "the archive has an older or a broken row")                  \
     X(TWO_HOMES, "two_homes", "store and archive both have a final order, for long")               \
     X(NO_HOME, "no_home", "neither store nor archive has the order")                               \
