@@ -27,7 +27,8 @@ static bool needs_redis(const struct roles *roles) {
 
 static bool needs_kafka(const struct roles *roles) {
     return roles->has[ROLE_RELAY] || roles->has[ROLE_CACHE] || roles->has[ROLE_REFRESH] ||
-           roles->has[ROLE_RESULTS] || roles->has[ROLE_QUERY] || roles->has[ROLE_ARCHIVE];
+           roles->has[ROLE_RESULTS] || roles->has[ROLE_QUERY] || roles->has[ROLE_ARCHIVE] ||
+           roles->has[ROLE_AUDIT];
 }
 
 /* --- Readiness. --- */

@@ -13,6 +13,7 @@
 #include "net/http_server.h"
 #include "net/resp_server.h"
 #include "orderd/roles.h"
+#include "pipeline/audit.h"
 #include "pipeline/refresh.h"
 #include "service/lookup_cluster.h"
 #include "service/order_options.h"
@@ -41,7 +42,7 @@ struct store_options {
     STORE_OPTIONS(CONFIG_FIELD)
 };
 
-#define PROGRAM_SECTIONS 16
+#define PROGRAM_SECTIONS 17
 
 struct program_options {
     struct server_options server;
@@ -55,6 +56,7 @@ struct program_options {
     struct resp_options resp;
     struct lookup_options lookup;
     struct refresh_options refresh;
+    struct audit_options audit;
     struct mysql_options mysql;
     struct binlog_options binlog;
     struct redis_options redis;
