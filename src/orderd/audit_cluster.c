@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #define LEASE_US INT64_C(10000000)
-#define SETTLE_US INT64_C(60000000)
 
 struct audit_cluster {
     struct pipeline_thread thread;
@@ -42,7 +41,7 @@ static bool is_audit_busy(const void *context) {
     return audit_is_busy(((const struct audit_cluster *)context)->audit);
 }
 
-/** As the archive pipeline: no order leaves the store sooner after the archive had it. */
+/** With a reader of the log of its own: whoever follows the event streams is not held up. */
 static bool make_audit(struct audit_cluster *audit, struct backend_cluster *cluster,
                        struct fault *fault) {
     const struct backend_parts *parts = &cluster->parts;
@@ -61,7 +60,7 @@ static bool make_audit(struct audit_cluster *audit, struct backend_cluster *clus
         .changes = kafka_change_log_port(audit->changes),
         .refresh = kafka_writer_topic(cluster->kafka, KAFKA_ORDERS_REFRESH),
         .mailbox = &audit->thread.mailbox,
-        .settle_us = SETTLE_US,
+        .settle_us = (int64_t)parts->options->cluster_archiver.settle_seconds * 1000000,
     };
     fault_set(fault, "no memory for the checker");
     audit->audit = audit_create(&audit_parts);

@@ -98,6 +98,9 @@ static bool open_cassandra(struct backend_cluster *cluster, struct fault *fault)
         .password = getenv("ORDERD_CASSANDRA_PASSWORD"),
         .log = parts->log,
         .metrics = parts->metrics,
+        .settle_us = cluster_has(cluster, ROLE_ARCHIVE) || cluster_has(cluster, ROLE_AUDIT)
+                         ? (int64_t)parts->options->cluster_archiver.settle_seconds * 1000000
+                         : 0,
         .seed = seed,
     };
     cluster->cassandra = cassandra_open(&cassandra_parts, fault);

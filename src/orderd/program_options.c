@@ -130,6 +130,8 @@ static void compose(struct program_options *options) {
         {"memory", memory_option_table, memory_option_count, &options->memory},
         {"journal", journal_option_table, journal_option_count, &options->journal},
         {"archive", archive_option_table, archive_option_count, &options->archive},
+        {"archive", cluster_archiver_option_table, cluster_archiver_option_count,
+         &options->cluster_archiver},
         {"http", http_option_table, HTTP_OPTION_COUNT, &options->http},
         {"api", api_option_table, api_option_count, &options->api},
         {"resp", resp_option_table, RESP_OPTION_COUNT, &options->resp},

@@ -14,6 +14,7 @@
 #include "net/resp_server.h"
 #include "orderd/roles.h"
 #include "pipeline/audit.h"
+#include "pipeline/cluster_archiver.h"
 #include "pipeline/refresh.h"
 #include "service/lookup_cluster.h"
 #include "service/order_options.h"
@@ -42,7 +43,7 @@ struct store_options {
     STORE_OPTIONS(CONFIG_FIELD)
 };
 
-#define PROGRAM_SECTIONS 17
+#define PROGRAM_SECTIONS 18
 
 struct program_options {
     struct server_options server;
@@ -57,6 +58,7 @@ struct program_options {
     struct lookup_options lookup;
     struct refresh_options refresh;
     struct audit_options audit;
+    struct cluster_archiver_options cluster_archiver; /* more of [archive] */
     struct mysql_options mysql;
     struct binlog_options binlog;
     struct redis_options redis;
