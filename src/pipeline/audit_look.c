@@ -51,6 +51,20 @@ static bool answered(const struct audit_view *view) {
            view->archive.result != ORDER_RESULT_UNAVAILABLE;
 }
 
+/** What is known of an order already goes on; but where it cannot be repaired and now more is
+ * known, or where it must not be repaired since the sources of truth contradict each other. How a
+ * final order ended settles such a contradiction: nothing comes after it. */
+static bool replaces(audit_kinds kinds, audit_kinds known) {
+    audit_kinds conflict = AUDIT_BIT(AUDIT_CONFLICT);
+    if ((known & conflict) != 0) {
+        return (kinds & AUDIT_ROW_KINDS) != 0;
+    }
+    if ((kinds & conflict) != 0) {
+        return (known & AUDIT_ROW_KINDS) == 0;
+    }
+    return (known & AUDIT_REPAIRED_KINDS) == 0 && (kinds & AUDIT_REPAIRED_KINDS) != 0;
+}
+
 /** The first look: what disagrees is to be looked at again. */
 static void suspect(struct audit *audit, const struct audit_subject *subject, audit_kinds kinds,
                     int64_t now_us) {
@@ -59,9 +73,7 @@ static void suspect(struct audit *audit, const struct audit_subject *subject, au
         metric_add(&audit->metrics.overlooked_total, 1);
         return;
     }
-    /* What is known already goes on, but for an alarm of which more is known now. */
-    if (suspect->used &&
-        ((suspect->kinds & AUDIT_REPAIRED_KINDS) != 0 || (kinds & AUDIT_REPAIRED_KINDS) == 0)) {
+    if (suspect->used && !replaces(kinds, suspect->kinds)) {
         return;
     }
     int64_t wait_us = audit->grace_us;
