@@ -3,6 +3,7 @@
 #include "adapter/mariadb/order_columns.h"
 #include "base/clock.h"
 
+#include <assert.h>
 #include <mysql.h>
 #include <pthread.h>
 #include <stdio.h>

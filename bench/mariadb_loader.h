@@ -6,7 +6,7 @@
 #define ORDERD_BENCH_MARIADB_LOADER_H
 
 #include "order/order_id.h"
-#include "order/order_record.h"
+#include "order/record.h"
 
 #define LOADER_CONNECTIONS_MAX 16
 
