@@ -29,15 +29,19 @@ def variable(name, otherwise):
 class Orderd(real.harness.Orderd):
     """An orderd on the first shard alone, with some roles."""
 
-    def __init__(self, bench, roles, *settings):
+    def __init__(self, bench, roles, *settings, wait=True):
         arguments = ("--config", str(bench.configuration))
-        super().__init__(f"server.roles={roles}", *settings, arguments=arguments)
+        super().__init__(f"server.roles={roles}", *settings, arguments=arguments, wait=wait)
 
     def metric(self, name):
         for line in self.get("/metrics").body.decode().splitlines():
             if line.rpartition(" ")[0].partition("{")[0] == name:
                 return float(line.rpartition(" ")[2])
         raise Wrong(f"orderd has no metric {name}")
+
+    def mean(self, histogram):
+        count = self.metric(f"{histogram}_count")
+        return self.metric(f"{histogram}_sum") / count if count else 0
 
     def bench(self, kind, *arguments):
         """Runs `orderctl bench` against it; a wrong answer is an error."""
@@ -109,8 +113,8 @@ class StackBench:
             raise Wrong(f"orderctl {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}")
 
     @contextlib.contextmanager
-    def orderd(self, roles, *settings):
-        server = Orderd(self, roles, *settings)
+    def orderd(self, roles, *settings, wait=True):
+        server = Orderd(self, roles, *settings, wait=wait)
         try:
             yield server
             server.leave()
