@@ -51,8 +51,7 @@ static enum port_submit submit_expire(struct order_store *store, struct order_ex
 
 /** The RAM table as a cache: an archived order that was read stays, and may leave again. */
 static enum port_submit submit_fill(struct order_cache *cache, struct order_cache_put *batch) {
-    struct embedded_store *store =
-        (struct embedded_store *)((char *)cache - offsetof(struct embedded_store, cache));
+    struct embedded_store *store = CONTAINER_OF(cache, struct embedded_store, cache);
     return submit(store, &batch->request, STORE_FILL);
 }
 

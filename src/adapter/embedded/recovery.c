@@ -79,7 +79,7 @@ static void apply_release(struct run *run, const struct journal_release *release
 /* --- The checkpoint. --- */
 
 static struct run *run_of(struct checkpoint_visitor *visitor) {
-    return (struct run *)((char *)visitor - offsetof(struct run, visitor));
+    return CONTAINER_OF(visitor, struct run, visitor);
 }
 
 static bool visit_begin(struct checkpoint_visitor *visitor, const struct checkpoint_begin *begin,
