@@ -13,6 +13,7 @@
 
 #include "net/buffer_pool.h"
 #include "net/http_chunks.h"
+#include "net/http_date.h"
 #include "net/http_server.h"
 #include "net/listener.h"
 #include "net/output.h"
@@ -107,6 +108,7 @@ struct http_server {
     struct http_options options;
     struct http_limits limits;
     struct listener listener;
+    struct http_date date;
     struct loop_hook batch_hook;
     struct loop_hook flush_hook;
     struct list_node resume; /* connections to be driven in this iteration */

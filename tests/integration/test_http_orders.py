@@ -668,6 +668,7 @@ def test_head_is_get_without_the_body():
             connection.send(orders.head("HEAD", target))
             alone = connection.read_answer(to_head=True)
             assert alone.status == whole.status, (target, alone)
+            alone.headers.pop("date"), whole.headers.pop("date")  # may be of another second
             assert alone.headers == whole.headers, (target, alone, whole)
             assert connection.exchange(orders.head("GET", "/healthz")).status == 200
     with orderd.connect() as connection:
