@@ -346,7 +346,9 @@ void api_batch_statuses(struct api *api, struct http_exchange *exchange, struct 
     if (bulk == NULL) {
         return;
     }
-    memcpy(bulk->hashes, body.data, body.size);
+    if (body.size > 0) {
+        memcpy(bulk->hashes, body.data, body.size);
+    }
     bulk->many = (struct query_many){
         .ids = bulk->hashes,
         .count = count,
@@ -378,7 +380,9 @@ void api_batch_get(struct api *api, struct http_exchange *exchange, struct slice
     if (bulk == NULL) {
         return;
     }
-    memcpy(bulk->hashes, body.data, body.size);
+    if (body.size > 0) {
+        memcpy(bulk->hashes, body.data, body.size);
+    }
     bulk->many = (struct query_many){
         .ids = bulk->hashes,
         .count = body.size / sizeof(uint64_t),

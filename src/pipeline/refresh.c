@@ -223,6 +223,8 @@ static void looked_up(struct port_request *request) {
         } else if (doer->results[i] == ORDER_RESULT_FOUND ||
                    doer->results[i] == ORDER_RESULT_ABSENT) {
             metric_add(&refresh->metrics.skipped_total, 1);
+        } else if (doer->results[i] == ORDER_RESULT_BROKEN) {
+            metric_add(&refresh->metrics.broken_total, 1); /* the store has logged which */
         } else {
             doer->ids[kept++] = doer->ids[i];
         }

@@ -119,6 +119,9 @@ static void judge_change(struct results_pipeline *pipeline, struct item *item,
     case ORDER_RESULT_ABSENT:
         item->state = ITEM_ABSENT;
         break;
+    case ORDER_RESULT_BROKEN:
+        bury(pipeline, item, "the store's copy of the order is broken");
+        break;
     case ORDER_RESULT_BAD_TIME:
         if (item->change.responded_at_us != 0) {
             /* What was decided about the money counts more than when. */

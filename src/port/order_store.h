@@ -38,8 +38,9 @@ struct order_create_batch {
     struct cache_write *cache_write; /* the command service's */
 };
 
-/** Changes. Results: CHANGED, UNCHANGED, ILLEGAL, MISMATCH, BAD_TIME, ABSENT, BUSY, UNAVAILABLE,
- *  UNKNOWN. ABSENT: it is not a hot order; the archive may have it. */
+/** Changes. Results: CHANGED, UNCHANGED, ILLEGAL, MISMATCH, BAD_TIME, ABSENT, BROKEN, BUSY,
+ *  UNAVAILABLE, UNKNOWN. ABSENT: it is not a hot order; the archive may have it. BROKEN: what the
+ *  store has is no order; it stays as it is, and asking again is of no use until it is mended. */
 struct order_change_batch {
     struct port_request request;
     size_t count;

@@ -60,6 +60,7 @@ struct sim {
 
     /* store */
     struct order_store store;
+    uint64_t broken_id;          /* what the store has of this order is no order */
     struct order_record *orders; /* by id; version 0: none */
     size_t gets;
     size_t refuse_gets;
@@ -174,6 +175,10 @@ static inline enum port_submit sim_get(struct order_store *store, struct order_g
         if (sim->refuse_gets > 0) {
             sim->refuse_gets--;
             batch->results[i] = ORDER_RESULT_UNAVAILABLE;
+            continue;
+        }
+        if (batch->order_ids[i] == sim->broken_id) {
+            batch->results[i] = ORDER_RESULT_BROKEN;
             continue;
         }
         bool known =
