@@ -166,8 +166,8 @@ void http_connection_hand_over(struct http_connection *connection, struct slice 
 
 /* http_body.c. A step returns true when there may be more to do at once. */
 
-/** Reads what there is room for. Returns the number of bytes; 0: none now, or the end, or broken.
- */
+/** Reads what there is room for. Returns the number of bytes; 0: none now, or the end, or
+ *  broken. */
 size_t http_input_fill(struct http_connection *connection);
 void http_input_release(struct http_connection *connection);
 

@@ -155,7 +155,7 @@ static void take_message(struct cluster_archiver *archiver, const struct topic_m
 }
 
 /** While the topic has a backlog, and until what was last read of it has settled, most of what a
- * scan would find is on its way already. */
+ *  scan would find is on its way already. */
 static void postpone_scan(struct cluster_archiver *archiver) {
     int64_t settle_us = (int64_t)archiver->parts.options->settle_seconds * 1000000;
     int64_t at_us = monotonic_us(archiver) + settle_us + BACKLOG_PAUSE_US;

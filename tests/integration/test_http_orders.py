@@ -254,6 +254,8 @@ def test_json_that_does_not_parse_is_400():
         answer = post_raw(orderd, body)
         assert answer.status == 400, (name, answer)
         check_problem(answer, 400)
+    for body, said in ((b"", "it ends where a value is expected"), (b"x", "no value begins here")):
+        assert said in post_raw(orderd, body).json["detail"], said
 
 
 def test_strings_with_bad_bytes_or_escapes_are_400():

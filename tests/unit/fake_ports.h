@@ -1,6 +1,6 @@
 /** Ports that take what they are handed and leave the answer to the test. Each keeps the requests
- * in the order in which they came; fake_complete hands one back. The clock stands where the test
- * puts it. One thread. */
+ *  in the order in which they came; fake_complete hands one back. The clock stands where the test
+ *  puts it. One thread. */
 #ifndef ORDERD_TESTS_FAKE_PORTS_H
 #define ORDERD_TESTS_FAKE_PORTS_H
 
