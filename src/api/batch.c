@@ -55,7 +55,7 @@ static void submit(struct api_bulk *bulk, struct port_request request) {
 }
 
 static struct api_bulk *bulk_of_create(struct port_request *request) {
-    return (struct api_bulk *)((char *)request - offsetof(struct api_bulk, create.request));
+    return CONTAINER_OF(request, struct api_bulk, create.request);
 }
 
 /* --- Records. --- */
@@ -311,7 +311,7 @@ static void respond_bytes(struct http_exchange *exchange, const void *bytes, siz
 }
 
 static struct api_bulk *bulk_of_many(struct query_many *many) {
-    return (struct api_bulk *)((char *)many - offsetof(struct api_bulk, many));
+    return CONTAINER_OF(many, struct api_bulk, many);
 }
 
 static void statuses_done(struct query_many *many) {
