@@ -161,6 +161,10 @@ static bool open_memory(struct backend_cluster *cluster, struct fault *fault) {
                          : TABLE_BYTES_MIN;
     cluster->table = order_table_create(bytes, fault);
     cluster->backend.table = cluster->table;
+    if (cluster->table != NULL && cluster->parts.options->memory.populate &&
+        cluster_has(cluster, ROLE_QUERY)) {
+        order_table_populate(cluster->table);
+    }
     return cluster->table != NULL;
 }
 
