@@ -55,7 +55,7 @@ static void submit(struct api_bulk *bulk, struct port_request request) {
 }
 
 static struct api_bulk *bulk_of_create(struct port_request *request) {
-    return (struct api_bulk *)((char *)request - offsetof(struct api_bulk, create.request));
+    return CONTAINER_OF(request, struct api_bulk, create.request);
 }
 
 /* --- Records. --- */
@@ -311,7 +311,7 @@ static void respond_bytes(struct http_exchange *exchange, const void *bytes, siz
 }
 
 static struct api_bulk *bulk_of_many(struct query_many *many) {
-    return (struct api_bulk *)((char *)many - offsetof(struct api_bulk, many));
+    return CONTAINER_OF(many, struct api_bulk, many);
 }
 
 static void statuses_done(struct query_many *many) {
@@ -346,7 +346,9 @@ void api_batch_statuses(struct api *api, struct http_exchange *exchange, struct 
     if (bulk == NULL) {
         return;
     }
-    memcpy(bulk->hashes, body.data, body.size);
+    if (body.size > 0) {
+        memcpy(bulk->hashes, body.data, body.size);
+    }
     bulk->many = (struct query_many){
         .ids = bulk->hashes,
         .count = count,
@@ -378,7 +380,9 @@ void api_batch_get(struct api *api, struct http_exchange *exchange, struct slice
     if (bulk == NULL) {
         return;
     }
-    memcpy(bulk->hashes, body.data, body.size);
+    if (body.size > 0) {
+        memcpy(bulk->hashes, body.data, body.size);
+    }
     bulk->many = (struct query_many){
         .ids = bulk->hashes,
         .count = body.size / sizeof(uint64_t),

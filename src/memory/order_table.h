@@ -68,8 +68,8 @@ size_t order_table_states(const struct order_table *table, const void *ids, size
 
 /** The youngest order with the reference of `reference` (partner_code and partner_order_id), whose
  *  hash is `reference_hash`; false where there is none. A reference that was used again has
- * several: those that are out of the idempotency window may still be here. `out` may be
- * `reference`. */
+ *  several: those that are out of the idempotency window may still be here. `out` may be
+ *  `reference`. */
 MUST_CHECK bool order_table_find(const struct order_table *table,
                                  const struct order_record *reference, uint64_t reference_hash,
                                  struct order_record *out);
@@ -84,7 +84,7 @@ struct order_table_entry {
 
 /** Walks the index: visits every entry of the next `bucket_count` buckets from `*cursor` on (in an
  *  order that spreads over all of it), and moves the cursor; it is 0 again after the last bucket.
- * An order that is there during a whole round is visited in it. */
+ *  An order that is there during a whole round is visited in it. */
 void order_table_scan(const struct order_table *table, uint64_t *cursor, uint64_t bucket_count,
                       void (*visit)(void *context, const struct order_table_entry *entry),
                       void *context);

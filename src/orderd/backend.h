@@ -28,8 +28,8 @@ struct backend_ops {
     /** Starts its threads and the pipelines, once the workers have been made: what watches the
      *  change log is registered before anything runs. */
     bool (*start)(struct backend *backend, struct fault *fault);
-    /** Ends the pipelines and its threads, and closes everything. Nobody uses the ports any more.
-     */
+    /** Ends the pipelines and its threads, and closes everything. Nobody uses the ports any
+     *  more. */
     void (*close)(struct backend *backend);
 };
 

@@ -28,7 +28,8 @@ static bool needs_redis(const struct roles *roles) {
 
 static bool needs_kafka(const struct roles *roles) {
     return roles->has[ROLE_RELAY] || roles->has[ROLE_CACHE] || roles->has[ROLE_REFRESH] ||
-           roles->has[ROLE_RESULTS] || roles->has[ROLE_QUERY] || roles->has[ROLE_ARCHIVE];
+           roles->has[ROLE_RESULTS] || roles->has[ROLE_QUERY] || roles->has[ROLE_ARCHIVE] ||
+           roles->has[ROLE_AUDIT];
 }
 
 /* --- Readiness. --- */
@@ -98,7 +99,7 @@ static bool open_cassandra(struct backend_cluster *cluster, struct fault *fault)
         .password = getenv("ORDERD_CASSANDRA_PASSWORD"),
         .log = parts->log,
         .metrics = parts->metrics,
-        .settle_us = cluster_has(cluster, ROLE_ARCHIVE)
+        .settle_us = cluster_has(cluster, ROLE_ARCHIVE) || cluster_has(cluster, ROLE_AUDIT)
                          ? (int64_t)parts->options->cluster_archiver.settle_seconds * 1000000
                          : 0,
         .seed = seed,

@@ -177,8 +177,7 @@ static enum order_result judge_archived(const struct change_batch *gathered,
 }
 
 static void archived_done(struct port_request *request) {
-    struct change_batch *gathered =
-        (struct change_batch *)((char *)request - offsetof(struct change_batch, archived));
+    struct change_batch *gathered = CONTAINER_OF(request, struct change_batch, archived.request);
     for (size_t i = 0; i < gathered->archived.count; i++) {
         struct command_change *change = gathered->waiting[i];
         finish_change(change, judge_archived(gathered, change, i));

@@ -241,8 +241,7 @@ static void take_by_id(struct query_find *find) {
 }
 
 static void by_id_done(struct query_get *get) {
-    struct query_find *find =
-        (struct query_find *)((char *)get - offsetof(struct query_find, by_id));
+    struct query_find *find = CONTAINER_OF(get, struct query_find, by_id);
     take_by_id(find);
     find->done(find);
 }

@@ -115,7 +115,7 @@ struct query_metrics *query_service_metrics(struct query_service *service);
 #define QUERY_OUTSTANDING_MAX ((size_t)QUERY_BATCHES + QUERY_FILLS + QUERY_FINDS + QUERY_MANY_MAX)
 
 /** Reads one order. True: it is answered in `get`, and `done` is not called. False: `done` is
- * called later, or was called already. */
+ *  called later, or was called already. */
 MUST_CHECK bool query_get(struct query_service *service, struct query_get *get);
 
 /** Reads one order by reference; answered later, or at once as for query_get. */

@@ -1,4 +1,5 @@
-/** What the parts of the query service share; private to src/service. */
+/** What the parts of the query service share; private to src/service. Every function is
+ *  called on the loop that owns the service. */
 #ifndef ORDERD_SERVICE_QUERY_INTERNAL_H
 #define ORDERD_SERVICE_QUERY_INTERNAL_H
 

@@ -243,7 +243,9 @@ def test_a_cursor_that_is_none_is_400():
     for text in bad:
         check_problem(orderd.get(after(text)), 400)
     for text in ("x", "-1", str(newest + 1), str(2**64 - 1), str(2**64), "1 2", '"1"'):
-        check_problem(orderd.get(CHANGES, {"Last-Event-ID": text}), 400)
+        answer = orderd.get(CHANGES, {"Last-Event-ID": text})
+        check_problem(answer, 400)
+        assert "Last-Event-ID: " in answer.json["detail"], answer
         check_problem(orderd.get(after(newest), {"Last-Event-ID": text}), 400)
     check_problem(orderd.get(after(1) + "&after=1"), 400)
     check_problem(orderd.get(CHANGES + "?after"), 400)

@@ -51,8 +51,7 @@ static enum port_submit submit_expire(struct order_store *store, struct order_ex
 
 /** The RAM table as a cache: an archived order that was read stays, and may leave again. */
 static enum port_submit submit_fill(struct order_cache *cache, struct order_cache_put *batch) {
-    struct embedded_store *store =
-        (struct embedded_store *)((char *)cache - offsetof(struct embedded_store, cache));
+    struct embedded_store *store = CONTAINER_OF(cache, struct embedded_store, cache);
     return submit(store, &batch->request, STORE_FILL);
 }
 
@@ -67,7 +66,7 @@ static enum port_submit get(struct order_store *port, struct order_get_batch *ba
 }
 
 /** Answers a look-up by reference from memory; NONE where the archive has to be asked: an order
- * that has left may have the reference, even where the table holds one that had it before. */
+ *  that has left may have the reference, even where the table holds one that had it before. */
 static enum order_result find_in_memory(const struct embedded_store *store,
                                         struct order_record *order) {
     uint64_t hash = order_record_reference_hash(order);

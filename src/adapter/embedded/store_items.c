@@ -417,6 +417,11 @@ void store_scan(struct embedded_store *store, struct order_scan_batch *batch) {
     batch->count = 0;
     batch->overlooked = false;
     batch->result = ORDER_RESULT_FOUND;
+    if (batch->kind == ORDER_SCAN_REFERENCES) {
+        batch->cursor = 0; /* a reference is in the order's own entry here */
+        batch->next_us = INT64_MAX;
+        return;
+    }
     if (batch->thorough || batch->kind == ORDER_SCAN_OVERDUE) {
         walk(store->table, batch, &filter);
     } else {

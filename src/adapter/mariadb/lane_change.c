@@ -101,7 +101,7 @@ static void judge(struct mariadb_lane *lane, struct mariadb_group *group,
                 current = next;
             } else {
                 mariadb_lane_note_broken(lane, current.order_id, fault);
-                entry->judged = ORDER_RESULT_UNAVAILABLE;
+                entry->judged = ORDER_RESULT_BROKEN;
             }
         }
         *entry->order = current;
@@ -152,7 +152,7 @@ static void meet_row(struct mariadb_lane *lane, struct mariadb_group *group,
     if (row == NULL) {
         judge_all(lane, group, ORDER_RESULT_ABSENT);
     } else if (broken) {
-        judge_all(lane, group, ORDER_RESULT_UNAVAILABLE);
+        judge_all(lane, group, ORDER_RESULT_BROKEN);
     } else {
         judge(lane, group, row, now_us);
     }
