@@ -221,8 +221,8 @@ static void test_a_repair_above_the_write_time_replaces_a_row_that_hides_every_p
     assert_int_equal(looked.result, ORDER_RESULT_BROKEN);
     assert_int_equal(looked.writetime_us, 5000);
     struct archive_row_write write = {.request = fixture->put.request,
-                                        .order = fixture->orders[0],
-                                        .timestamp_us = looked.writetime_us + 1};
+                                      .order = fixture->orders[0],
+                                      .timestamp_us = looked.writetime_us + 1};
     assert_int_equal(cassandra_archive_write(fixture->archive, &write), PORT_TAKEN);
     archive_fixture_await(fixture, fixture->done + 1);
     assert_int_equal(write.result, ORDER_RESULT_STORED);
