@@ -9,7 +9,13 @@
       "Memory for orders: the RAM table with both indices, the filter of archived references and " \
       "the newest changes, MiB")                                                                   \
     X(uint64, reference_filter_mb, "0", "0..1048576", start,                                       \
-      "Part of it for the filter of archived references, MiB; 0: a sixteenth")
+      "Part of it for the filter of archived references, MiB; 0: a sixteenth")                     \
+    X(uint64, fill_trust_ms, "1000", "0..60000", start,                                            \
+      "On a cluster: how long an order that is not final and came from a tier below is believed "  \
+      "before that is asked again; 0: it is not kept")                                             \
+    X(uint64, lag_max_ms, "2000", "500..600000", start,                                            \
+      "On a cluster: how far memory may be behind the log of changes; beyond it only final "       \
+      "orders are served from memory")
 
 struct memory_options {
     MEMORY_OPTIONS(CONFIG_FIELD)

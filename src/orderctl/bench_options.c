@@ -20,7 +20,8 @@ enum {
     OPTION_PATH,
     OPTION_PARTNER_CODE,
     OPTION_ORDERS,
-    OPTION_FINAL
+    OPTION_FINAL,
+    OPTION_SCATTER
 };
 
 #define DURATION_MS_MAX 86400000
@@ -63,8 +64,10 @@ const struct command_option bench_option_table[BENCH_OPTION_COUNT] = {
                        "load: how many orders"},
     [OPTION_FINAL] = {"final", "PERCENT", OPTION_NUMBER, false, 0, 100, 0,
                       "load: how many of them become final (0)"},
+    [OPTION_SCATTER] = {"scatter", NULL, OPTION_FLAG, false, 0, 0, 0,
+                        "create: references in no order, as those of many partners"},
 };
-_Static_assert(OPTION_FINAL + 1 == BENCH_OPTION_COUNT, "every option has its row");
+_Static_assert(OPTION_SCATTER + 1 == BENCH_OPTION_COUNT, "every option has its row");
 
 /** What holds for a kind where the command line says nothing. */
 struct kind_defaults {
@@ -205,11 +208,16 @@ static void read_numbers(struct bench_options *options, const struct command_lin
     options->cpu = command_has(line, OPTION_CPU) ? (int)command_number(line, OPTION_CPU) : -1;
     options->allow_absent = command_has(line, OPTION_ALLOW_ABSENT);
     options->any_value = command_has(line, OPTION_ANY_VALUE);
+    options->scatter = command_has(line, OPTION_SCATTER);
     options->orders = command_number(line, OPTION_ORDERS);
     options->final_percent = command_number(line, OPTION_FINAL);
 }
 
 static bool is_possible(const struct bench_options *options, struct fault *fault) {
+    if (options->scatter && options->kind != BENCH_CREATE) {
+        fault_set(fault, "bench %s: --scatter is for create", kinds[options->kind].name);
+        return false;
+    }
     if (options->kind == BENCH_LOAD && options->orders == 0) {
         fault_set(fault, "bench load: --orders N is missing");
         return false;

@@ -41,6 +41,7 @@ struct bench_options {
     int cpu;       /* -1: any */
     bool allow_absent;
     bool any_value;
+    bool scatter; /* create: references anywhere among all others */
     bool mget;
     const char *ids_path;   /* NULL: none */
     const char *key_prefix; /* never NULL */
@@ -54,7 +55,7 @@ struct bench_options {
 #define BENCH_OWN_ORDERS 10000
 
 /** The options of the command `bench`. */
-#define BENCH_OPTION_COUNT 18
+#define BENCH_OPTION_COUNT 19
 extern const struct command_option bench_option_table[BENCH_OPTION_COUNT];
 
 const char *bench_kind_name(enum bench_kind kind);

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/pages.h"
+#include "orderctl/bench_reference.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -185,6 +186,10 @@ static enum exit_status prepare_shared(struct bench_shared *shared,
     memset(shared, 0, sizeof(*shared));
     shared->options = options;
     make_prefix(shared->run_prefix);
+    if (options->scatter) {
+        memcpy(shared->run_prefix, BENCH_REFERENCE_SCATTERED, sizeof(shared->run_prefix));
+        shared->next_reference = random_seed();
+    }
     if (buffers > MEMORY_BYTES_MAX) {
         fault_set(fault, "bench: --connections times --depth times --batch is too much");
         return EXIT_STATUS_USAGE;

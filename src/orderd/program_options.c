@@ -137,6 +137,7 @@ static void compose(struct program_options *options) {
         {"resp", resp_option_table, RESP_OPTION_COUNT, &options->resp},
         {"lookup", lookup_option_table, lookup_option_count, &options->lookup},
         {"refresh", refresh_option_table, refresh_option_count, &options->refresh},
+        {"audit", audit_option_table, audit_option_count, &options->audit},
         {"mysql", mysql_option_table, mysql_option_count, &options->mysql},
         {"binlog", binlog_option_table, binlog_option_count, &options->binlog},
         {"redis", redis_option_table, redis_option_count, &options->redis},

@@ -114,22 +114,6 @@ static void judge_creates(struct embedded_store *store, const struct store_judge
 
 /* --- Changes. --- */
 
-static enum order_result result_from_verdict(enum order_verdict verdict) {
-    switch (verdict) {
-    case ORDER_VERDICT_MISMATCH:
-        return ORDER_RESULT_MISMATCH;
-    case ORDER_VERDICT_UNCHANGED:
-        return ORDER_RESULT_UNCHANGED;
-    case ORDER_VERDICT_ILLEGAL:
-        return ORDER_RESULT_ILLEGAL;
-    case ORDER_VERDICT_BAD_TIME:
-        return ORDER_RESULT_BAD_TIME;
-    case ORDER_VERDICT_CHANGED:
-        break;
-    }
-    return ORDER_RESULT_CHANGED;
-}
-
 static uint8_t judge_change(struct embedded_store *store, const struct store_judge *judge,
                             const struct order_change *change, struct order_record *order) {
     if (judge->stopped) {
@@ -144,7 +128,7 @@ static uint8_t judge_change(struct embedded_store *store, const struct store_jud
     }
     *order = current;
     enum order_result result =
-        result_from_verdict(order_change_judge(&current, change, judge->now_us, order));
+        order_result_from_verdict(order_change_judge(&current, change, judge->now_us, order));
     if (result == ORDER_RESULT_CHANGED) {
         if (judge->refuse_all) {
             return ORDER_RESULT_BUSY;
@@ -417,6 +401,11 @@ void store_scan(struct embedded_store *store, struct order_scan_batch *batch) {
     batch->count = 0;
     batch->overlooked = false;
     batch->result = ORDER_RESULT_FOUND;
+    if (batch->kind == ORDER_SCAN_REFERENCES) {
+        batch->cursor = 0; /* a reference is in the order's own entry here */
+        batch->next_us = INT64_MAX;
+        return;
+    }
     if (batch->thorough || batch->kind == ORDER_SCAN_OVERDUE) {
         walk(store->table, batch, &filter);
     } else {

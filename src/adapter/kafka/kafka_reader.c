@@ -15,6 +15,9 @@ const size_t kafka_reader_metric_count = ARRAY_COUNT(kafka_reader_metric_table);
 
 enum { OPERATION_READ, OPERATION_COMMIT };
 
+/* The library wants a name; nobody joins it, and nothing is committed to it. */
+#define GROUP_NONE "orderd-none"
+
 #define INBOX_CAPACITY 4
 #define IDLE_WAIT_MS 1000
 #define MESSAGES_MAX 8192 /* that one read hands out */
@@ -284,7 +287,7 @@ static rd_kafka_conf_t *make_conf(struct kafka_reader *reader, const char *group
         return NULL;
     }
     uint64_t heartbeat_ms = options->session_timeout_ms / 4;
-    if (!kafka_conf_set(conf, "group.id", group, fault) ||
+    if (!kafka_conf_set(conf, "group.id", group != NULL ? group : GROUP_NONE, fault) ||
         !kafka_conf_set(conf, "enable.auto.commit", "false", fault) ||
         !kafka_conf_set(conf, "enable.auto.offset.store", "false", fault) ||
         !kafka_conf_set(conf, "auto.offset.reset", "earliest", fault) ||
@@ -298,6 +301,28 @@ static rd_kafka_conf_t *make_conf(struct kafka_reader *reader, const char *group
     }
     rd_kafka_conf_set_rebalance_cb(conf, rebalance);
     return conf;
+}
+
+static rd_kafka_resp_err_t join(struct kafka_reader *reader) {
+    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
+    (void)rd_kafka_topic_partition_list_add(topics, reader->topic->name, RD_KAFKA_PARTITION_UA);
+    rd_kafka_resp_err_t error = rd_kafka_subscribe(reader->consumer, topics);
+    rd_kafka_topic_partition_list_destroy(topics);
+    return error;
+}
+
+/** Without a group: every partition is ours, from its end on. */
+static rd_kafka_resp_err_t assign_all(struct kafka_reader *reader) {
+    int count = (int)reader->options->partitions;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(count);
+    for (int32_t i = 0; i < count; i++) {
+        rd_kafka_topic_partition_list_add(list, reader->topic->name, i)->offset =
+            RD_KAFKA_OFFSET_END;
+    }
+    rd_kafka_resp_err_t error = rd_kafka_assign(reader->consumer, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    metric_set(&reader->metrics.partitions, (uint64_t)count);
+    return error;
 }
 
 static bool make_consumer(struct kafka_reader *reader, const char *group, struct fault *fault) {
@@ -314,10 +339,7 @@ static bool make_consumer(struct kafka_reader *reader, const char *group, struct
     }
     (void)rd_kafka_poll_set_consumer(reader->consumer);
     reader->answers = rd_kafka_queue_new(reader->consumer);
-    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
-    (void)rd_kafka_topic_partition_list_add(topics, reader->topic->name, RD_KAFKA_PARTITION_UA);
-    rd_kafka_resp_err_t error = rd_kafka_subscribe(reader->consumer, topics);
-    rd_kafka_topic_partition_list_destroy(topics);
+    rd_kafka_resp_err_t error = group != NULL ? join(reader) : assign_all(reader);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
         fault_set(fault, "kafka: %s: %s", reader->topic->name, rd_kafka_err2str(error));
     }
