@@ -15,7 +15,10 @@
       "before that is asked again; 0: it is not kept")                                             \
     X(uint64, lag_max_ms, "2000", "500..600000", start,                                            \
       "On a cluster: how far memory may be behind the log of changes; beyond it only final "       \
-      "orders are served from memory")
+      "orders are served from memory")                                                             \
+    X(flag, populate, "no", "", start,                                                             \
+      "Take all of the budget from the system before the start is over: no order waits for a "     \
+      "page later; else the part that holds whole orders grows as it is used")
 
 struct memory_options {
     MEMORY_OPTIONS(CONFIG_FIELD)
@@ -27,6 +30,7 @@ extern const size_t memory_option_count;
 struct memory_shares {
     uint64_t table_bytes;
     uint64_t filter_bytes;
+    bool populate; /* all of it at the start */
 };
 
 /** @param other_bytes what else must find room in the budget. False where there is too little. */

@@ -46,6 +46,11 @@ struct order_table_usage {
 struct order_table *order_table_create(uint64_t budget_bytes, struct fault *fault);
 void order_table_destroy(struct order_table *table);
 
+/** Takes the memory of every order that fits from the system now. The indices have theirs from the
+ *  beginning; the orders themselves, most of the budget, would get theirs page by page as they
+ *  come. @thread any. */
+void order_table_populate(struct order_table *table);
+
 /** @thread any. */
 void order_table_usage(const struct order_table *table, struct order_table_usage *usage);
 

@@ -166,6 +166,9 @@ static bool open_memory(struct backend_cluster *cluster, struct fault *fault) {
     if (cluster->table == NULL || !cluster_has(cluster, ROLE_QUERY)) {
         return cluster->table != NULL;
     }
+    if (cluster->parts.options->memory.populate) {
+        order_table_populate(cluster->table);
+    }
     cluster->memory = memory_cluster_open(&cluster->parts, cluster->table, fault);
     if (cluster->memory == NULL) {
         return false;
