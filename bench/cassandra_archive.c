@@ -6,7 +6,7 @@
  *  Usage: cassandra_archive HOSTS [ORDERS [KEY=VALUE]... [PART]...]   KEY: an option of [cassandra]
  *
  *  With PARTs, as verified_1, only these run, and the warm-up before them. The part `verified` has
- * as many rows a request as the options say.
+ *  as many rows a request as the options say.
  *
  *  It makes the keyspace `orders_bench` (one replica) where it is not there yet, and prints a table
  *  and, as its last line, JSON. The exit status is 1 where an order was not as it should be. */

@@ -114,8 +114,7 @@ static void judge_goal(struct local_memory *memory) {
 }
 
 static void end_told(struct port_request *request) {
-    struct local_memory *memory =
-        (struct local_memory *)((char *)request - offsetof(struct local_memory, end.request));
+    struct local_memory *memory = CONTAINER_OF(request, struct local_memory, end.request);
     memory->asking = false;
     if (memory->end.result != CHANGE_READ_OK || memory->end.end.parts != memory->position.parts) {
         metric_add(&memory->metrics.follow_failures_total, 1);
@@ -212,8 +211,7 @@ static void put_change(struct local_memory *memory, const struct order_record *o
 }
 
 static void read_done(struct port_request *request) {
-    struct local_memory *memory =
-        (struct local_memory *)((char *)request - offsetof(struct local_memory, read.request));
+    struct local_memory *memory = CONTAINER_OF(request, struct local_memory, read.request);
     memory->reading = false;
     memory->more = false;
     switch (memory->read.result) {
@@ -311,9 +309,7 @@ static void take_repair(struct local_memory *memory, const struct topic_message 
 }
 
 static void repairs_read(struct port_request *request) {
-    struct local_memory *memory =
-        (struct local_memory *)((char *)request -
-                                offsetof(struct local_memory, repair_read.request));
+    struct local_memory *memory = CONTAINER_OF(request, struct local_memory, repair_read.request);
     memory->reading_repairs = false;
     if (memory->repair_read.result != ORDER_RESULT_FOUND) {
         metric_add(&memory->metrics.follow_failures_total, 1);

@@ -124,22 +124,6 @@ static void judge_creates(struct embedded_store *store, const struct store_judge
 
 /* --- Changes. --- */
 
-static enum order_result result_from_verdict(enum order_verdict verdict) {
-    switch (verdict) {
-    case ORDER_VERDICT_MISMATCH:
-        return ORDER_RESULT_MISMATCH;
-    case ORDER_VERDICT_UNCHANGED:
-        return ORDER_RESULT_UNCHANGED;
-    case ORDER_VERDICT_ILLEGAL:
-        return ORDER_RESULT_ILLEGAL;
-    case ORDER_VERDICT_BAD_TIME:
-        return ORDER_RESULT_BAD_TIME;
-    case ORDER_VERDICT_CHANGED:
-        break;
-    }
-    return ORDER_RESULT_CHANGED;
-}
-
 static uint8_t judge_change(struct embedded_store *store, const struct store_judge *judge,
                             const struct order_change *change, struct order_record *order) {
     if (judge->stopped) {
@@ -154,7 +138,7 @@ static uint8_t judge_change(struct embedded_store *store, const struct store_jud
     }
     *order = current;
     enum order_result result =
-        result_from_verdict(order_change_judge(&current, change, judge->now_us, order));
+        order_result_from_verdict(order_change_judge(&current, change, judge->now_us, order));
     if (result == ORDER_RESULT_CHANGED) {
         if (judge->refuse_all) {
             return ORDER_RESULT_BUSY;
