@@ -172,8 +172,9 @@ def test_an_entry_of_another_type_is_replaced():
     entry = in_cache(order)
     before = counted("repaired", "foreign")
     with stack.redis_cluster() as cluster:
-        cluster.call("DEL", f"o:{{{order['order_id']}}}")
-        cluster.call("RPUSH", f"o:{{{order['order_id']}}}", "a", "b")
+        key = f"{{{order['order_id']}}}"
+        cluster.call("RPUSH", f"list:{key}", "a", "b")
+        cluster.call("RENAME", f"list:{key}", f"o:{key}")  # at once: nobody puts it meanwhile
     wait_until_repaired("foreign", before)
     assert stack.cached(order["order_id"]) == entry
 
