@@ -26,7 +26,7 @@ _orderctl_options() {
     bench)
         options="--connections --batch --depth --seconds --warmup --threads --rate --ids --cpu
             --allow-absent --resp --command --key-prefix --any-value --path --partner-code --orders
-            --final"
+            --final --scatter"
         ;;
     esac
     echo "$options --server --timeout --json --help"

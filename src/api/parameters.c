@@ -159,8 +159,8 @@ enum none_match parameter_none_match(const struct http_head *head, uint32_t vers
     return malformed ? NONE_MATCH_MALFORMED : result;
 }
 
-/** The charset parameter of a media type's parameters, without quotes; empty where there is none.
- */
+/** The charset parameter of a media type's parameters, without quotes; empty where there is
+ *  none. */
 static struct slice find_charset(struct slice parameters) {
     while (parameters.size > 0) {
         struct slice parameter = take_until(&parameters, ';');

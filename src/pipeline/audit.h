@@ -1,5 +1,5 @@
 /** The checker: compares the tiers, counts where they disagree, repairs by version, and measures
- * how soon a change is everywhere. Step 6 of the command side.
+ *  how soon a change is everywhere. Step 6 of the command side.
  *
  *  Two halves, in one instance at a time:
  *  - The walk goes over the hot orders, the references and the log of changes at audit.per_second,
@@ -12,7 +12,7 @@
  *  - The samples: of the changes that come, up to audit.samples_per_second are followed until the
  *    cache has this or a higher version, and final ones until the archive has them. The time since
  *    the change gives "consistent within 1 s, 5 s, 60 s". One that is not there after 60 s is
- * looked at as a suspect.
+ *  looked at as a suspect.
  *
  *  How a repair cannot do harm: an entry of the cache is removed only where it has the exact bytes
  *  that were judged; after that the truth is read again, and put by version, so a change that

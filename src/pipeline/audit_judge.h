@@ -8,7 +8,7 @@
  *
  *  A look reads the cache first, then the store, then the archive. So what the cache has above the
  *  truth is not merely a change that came between, and an order on its way to the archive is seen
- * in one of its homes: it leaves the store only when the archive has it. */
+ *  in one of its homes: it leaves the store only when the archive has it. */
 #ifndef ORDERD_PIPELINE_AUDIT_JUDGE_H
 #define ORDERD_PIPELINE_AUDIT_JUDGE_H
 

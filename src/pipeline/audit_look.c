@@ -25,7 +25,7 @@ static struct audit_answer *answer_of(const struct audit *audit, struct audit_su
 }
 
 static void got(struct port_request *request) {
-    struct audit *audit = (struct audit *)((char *)request - offsetof(struct audit, get.request));
+    struct audit *audit = CONTAINER_OF(request, struct audit, get.request);
     struct audit_hand *hand = &audit->hand;
     bool failed = false;
     audit->busy = false;
@@ -52,8 +52,8 @@ static bool answered(const struct audit_view *view) {
 }
 
 /** What is known of an order already goes on; but where it cannot be repaired and now more is
- * known, or where it must not be repaired since the sources of truth contradict each other. How a
- * final order ended settles such a contradiction: nothing comes after it. */
+ *  known, or where it must not be repaired since the sources of truth contradict each other. How a
+ *  final order ended settles such a contradiction: nothing comes after it. */
 static bool replaces(audit_kinds kinds, audit_kinds known) {
     audit_kinds conflict = AUDIT_BIT(AUDIT_CONFLICT);
     if ((known & conflict) != 0) {

@@ -114,7 +114,7 @@ static void log_repair(struct audit *audit, const struct audit_subject *subject,
 /* --- The cache. --- */
 
 static void removed(struct port_request *request) {
-    struct audit *audit = (struct audit *)((char *)request - offsetof(struct audit, put.request));
+    struct audit *audit = CONTAINER_OF(request, struct audit, put.request);
     audit->busy = false;
     for (size_t i = 0; i < audit->hand.count; i++) {
         bool done = audit->hand.results[i] == ORDER_RESULT_STORED;
@@ -145,7 +145,7 @@ static enum port_submit begin_remove(struct audit *audit) {
 }
 
 static void put_done(struct port_request *request) {
-    struct audit *audit = (struct audit *)((char *)request - offsetof(struct audit, put.request));
+    struct audit *audit = CONTAINER_OF(request, struct audit, put.request);
     audit->busy = false;
     for (size_t i = 0; i < audit->hand.count; i++) {
         note_done(audit, audit->hand.subjects[i], AUDIT_CACHE_KINDS & ~AUDIT_BIT(AUDIT_FORGED),
@@ -186,8 +186,7 @@ static void end_row(struct audit *audit, bool done) {
 }
 
 static void row_looked(struct port_request *request) {
-    struct audit *audit =
-        (struct audit *)((char *)request - offsetof(struct audit, row.look.request));
+    struct audit *audit = CONTAINER_OF(request, struct audit, row.look.request);
     struct audit_row *row = &audit->row;
     const struct order_record *truth = truth_of(row_subject(audit));
     audit->busy = false;
@@ -205,8 +204,7 @@ static void row_looked(struct port_request *request) {
 }
 
 static void row_written(struct port_request *request) {
-    struct audit *audit =
-        (struct audit *)((char *)request - offsetof(struct audit, row.write.request));
+    struct audit *audit = CONTAINER_OF(request, struct audit, row.write.request);
     audit->busy = false;
     if (audit->row.write.result == ORDER_RESULT_STORED) {
         audit->row.step = AUDIT_ROW_VERIFY;
@@ -239,8 +237,7 @@ static enum port_submit begin_row(struct audit *audit) {
 /* --- Two homes. --- */
 
 static void released(struct port_request *request) {
-    struct audit *audit =
-        (struct audit *)((char *)request - offsetof(struct audit, release.request));
+    struct audit *audit = CONTAINER_OF(request, struct audit, release.request);
     audit->busy = false;
     for (size_t i = 0; i < audit->hand.count; i++) {
         note_done(audit, audit->hand.subjects[i], AUDIT_BIT(AUDIT_TWO_HOMES),
@@ -270,8 +267,7 @@ static enum port_submit begin_release(struct audit *audit) {
 /* --- Telling the query instances. --- */
 
 static void told(struct port_request *request) {
-    struct audit *audit =
-        (struct audit *)((char *)request - offsetof(struct audit, publish.request));
+    struct audit *audit = CONTAINER_OF(request, struct audit, publish.request);
     audit->busy = false;
     for (size_t i = 0; i < audit->hand.count; i++) {
         audit->hand.subjects[i]->told = audit->hand.results[i] == ORDER_RESULT_STORED;

@@ -65,8 +65,7 @@ static void missed(struct audit *audit, struct audit_sample *sample, int64_t lag
 }
 
 static void polled(struct port_request *request) {
-    struct audit_poll *poll =
-        (struct audit_poll *)((char *)request - offsetof(struct audit_poll, get.request));
+    struct audit_poll *poll = CONTAINER_OF(request, struct audit_poll, get.request);
     struct audit *audit = poll->audit;
     int64_t now_us = clock_now_us(audit->parts.clock);
     poll->busy = false;
@@ -172,8 +171,7 @@ static void follow(struct audit *audit, const struct order_record *order, int64_
 }
 
 static void changes_read(struct port_request *request) {
-    struct audit *audit =
-        (struct audit *)((char *)request - offsetof(struct audit, samples.read.request));
+    struct audit *audit = CONTAINER_OF(request, struct audit, samples.read.request);
     struct audit_samples *samples = &audit->samples;
     int64_t now_us = clock_now_us(audit->parts.clock);
     samples->reading = false;

@@ -82,8 +82,7 @@ static void take_slice(struct audit *audit, size_t count, bool ended) {
 }
 
 static void scanned(struct port_request *request) {
-    struct audit *audit =
-        (struct audit *)((char *)request - offsetof(struct audit, walk.scan.request));
+    struct audit *audit = CONTAINER_OF(request, struct audit, walk.scan.request);
     struct audit_walk *walk = &audit->walk;
     audit->busy = false;
     if (walk->scan.result != ORDER_RESULT_FOUND) {
@@ -105,8 +104,7 @@ static bool is_at_goal(const struct audit_walk *walk) {
 }
 
 static void log_read(struct port_request *request) {
-    struct audit *audit =
-        (struct audit *)((char *)request - offsetof(struct audit, walk.read.request));
+    struct audit *audit = CONTAINER_OF(request, struct audit, walk.read.request);
     struct audit_walk *walk = &audit->walk;
     audit->busy = false;
     switch (walk->read.result) {

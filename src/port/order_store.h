@@ -19,6 +19,23 @@
 #include "order/record.h"
 #include "port/port_request.h"
 
+/** What a store answers to a change that was judged so, once it is durable. */
+static inline enum order_result order_result_from_verdict(enum order_verdict verdict) {
+    switch (verdict) {
+    case ORDER_VERDICT_MISMATCH:
+        return ORDER_RESULT_MISMATCH;
+    case ORDER_VERDICT_UNCHANGED:
+        return ORDER_RESULT_UNCHANGED;
+    case ORDER_VERDICT_ILLEGAL:
+        return ORDER_RESULT_ILLEGAL;
+    case ORDER_VERDICT_BAD_TIME:
+        return ORDER_RESULT_BAD_TIME;
+    case ORDER_VERDICT_CHANGED:
+        break;
+    }
+    return ORDER_RESULT_CHANGED;
+}
+
 struct cache_write;
 
 /** Creates. Results: CREATED, REPLAYED, CONFLICT, BUSY, UNAVAILABLE, UNKNOWN. */
@@ -70,7 +87,7 @@ enum order_scan_kind {
 };
 
 /** A walk over the hot orders, or over the references, a slice at a time. Everything that is there
- * for a whole round is seen in it. */
+ *  for a whole round is seen in it. */
 struct order_scan_batch {
     struct port_request request;
     enum order_scan_kind kind;

@@ -254,6 +254,8 @@ def test_json_that_does_not_parse_is_400():
         answer = post_raw(orderd, body)
         assert answer.status == 400, (name, answer)
         check_problem(answer, 400)
+    for body, said in ((b"", "it ends where a value is expected"), (b"x", "no value begins here")):
+        assert said in post_raw(orderd, body).json["detail"], said
 
 
 def test_strings_with_bad_bytes_or_escapes_are_400():
@@ -668,6 +670,7 @@ def test_head_is_get_without_the_body():
             connection.send(orders.head("HEAD", target))
             alone = connection.read_answer(to_head=True)
             assert alone.status == whole.status, (target, alone)
+            alone.headers.pop("date"), whole.headers.pop("date")  # may be of another second
             assert alone.headers == whole.headers, (target, alone, whole)
             assert connection.exchange(orders.head("GET", "/healthz")).status == 200
     with orderd.connect() as connection:

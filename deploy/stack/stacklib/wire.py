@@ -31,12 +31,16 @@ class Client:
 
     def is_closed(self):
         """True where the other side has closed, and so whatever is sent now is lost."""
+        timeout = self.socket.gettimeout()
+        self.socket.setblocking(False)  # with a time-out, recv itself would wait that long
         try:
-            return self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+            return self.socket.recv(1, socket.MSG_PEEK) == b""
         except BlockingIOError:
             return False
         except OSError:
             return True
+        finally:
+            self.socket.settimeout(timeout)
 
     def read(self, size):
         data = self.stream.read(size)

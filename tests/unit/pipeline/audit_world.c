@@ -9,7 +9,7 @@ static bool begin(struct world *world, enum world_request request) {
 }
 
 static int64_t now(const struct clock *clock) {
-    return ((const struct world *)((const char *)clock - offsetof(struct world, clock)))->now_us;
+    return (CONTAINER_OF(clock, const struct world, clock))->now_us;
 }
 
 /* --- The store. --- */
