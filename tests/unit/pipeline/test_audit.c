@@ -119,6 +119,21 @@ static void test_other_bytes_at_the_same_version_are_forged(void **state) {
     world_destroy(world);
 }
 
+static void test_who_forges_an_entry_again_and_again_is_found(void **state) {
+    (void)state;
+    struct world *world = world_create();
+    struct order_record order = world_order(world, 7, 1, ORDER_STATUS_PENDING);
+    world_commit(world, &order);
+    for (uint32_t i = 0; i < 100; i++) {
+        world->cached[7] = world_order(world, 7, 2 + i, ORDER_STATUS_SUCCESS);
+        world_drive(world, SECOND);
+    }
+    assert_true(world_repaired(world, AUDIT_FORGED) >= 5);
+    world_drive(world, SOON);
+    assert_cached(world, &order);
+    world_destroy(world);
+}
+
 static void test_a_foreign_value_is_replaced(void **state) {
     (void)state;
     struct world *world = world_create();
@@ -497,6 +512,7 @@ int main(void) {
         cmocka_unit_test(test_an_open_order_that_is_missing_is_put_and_a_final_one_is_not),
         cmocka_unit_test(test_a_forged_higher_version_is_replaced_and_told_of),
         cmocka_unit_test(test_other_bytes_at_the_same_version_are_forged),
+        cmocka_unit_test(test_who_forges_an_entry_again_and_again_is_found),
         cmocka_unit_test(test_a_foreign_value_is_replaced),
         cmocka_unit_test(test_a_deleted_row_is_written_above_its_deletion),
         cmocka_unit_test(test_a_reference_alone_raises_an_alarm_until_the_log_tells_the_truth),
