@@ -14,7 +14,7 @@ from stack_harness import orders
 
 SETTINGS = (
     "resp.listen=", "memory.budget_mb=64", "server.threads=1", "audit.grace_ms=2000",
-    "archive.settle_seconds=2", "audit.per_second=5000", "audit.samples_per_second=1000",
+    "archive.settle_seconds=2", "audit.per_second=5000", "audit.samples_per_second=10000",
 )  # fmt: skip
 WITHIN_SECONDS = 60
 

@@ -453,6 +453,27 @@ static void test_a_tier_that_does_not_answer_is_not_judged(void **state) {
     }
 }
 
+static void test_a_second_look_that_is_not_answered_is_taken_again(void **state) {
+    (void)state;
+    static const enum world_request requests[] = {WORLD_STORE_GET, WORLD_CACHE_GET,
+                                                  WORLD_ARCHIVE_GET};
+    for (size_t i = 0; i < ARRAY_COUNT(requests); i++) {
+        struct world *world = world_create();
+        struct order_record order = world_order(world, 7, 2, ORDER_STATUS_PROCESSING);
+        world_commit(world, &order);
+        world->cached[7] = world_order(world, 7, 1, ORDER_STATUS_PENDING);
+        world_drive(world, 5 * SECOND);
+        world->down[requests[i]] = true;
+        world_drive(world, SOON);
+        world->down[requests[i]] = false;
+        world_drive(world, SOON);
+        assert_int_equal(metric_get(&audit_metrics(world->audit)->passed_total), 0);
+        assert_int_equal(world_found(world, AUDIT_STALE), 1);
+        assert_cached(world, &order);
+        world_destroy(world);
+    }
+}
+
 static void test_a_repair_that_does_not_go_through_is_tried_again(void **state) {
     (void)state;
     struct world *world = world_create();
@@ -530,6 +551,7 @@ int main(void) {
         cmocka_unit_test(test_only_the_bytes_that_were_judged_are_removed),
         cmocka_unit_test(test_a_change_of_which_only_the_cache_knew_first_is_not_forged),
         cmocka_unit_test(test_a_tier_that_does_not_answer_is_not_judged),
+        cmocka_unit_test(test_a_second_look_that_is_not_answered_is_taken_again),
         cmocka_unit_test(test_a_repair_that_does_not_go_through_is_tried_again),
         cmocka_unit_test(test_the_query_instances_are_told_when_the_topic_is_back),
         cmocka_unit_test(test_it_keeps_to_its_rate),
