@@ -1,12 +1,12 @@
 """What `make bench-stack` measures on the real servers; as rows.py for `make bench`. Both sides of a
 comparison run in turn, in the same run, on the same servers."""
 
+import contextlib
 import json
 import os
 import statistics
 import subprocess
 import time
-import contextlib
 
 import relay_rate
 from suite import lag, stack
@@ -16,6 +16,7 @@ from suite.stack import real
 BATCH = 4096  # orders or ids in one request
 LOADER_BATCH = 2000  # rows a transaction, as mysql.create_batch
 LOADER_CONNECTIONS = (1, 2, 4)
+SINGLES = 300
 REFERENCES_A_STATEMENT = 500_000
 INSERTS_A_THOUSAND_MAX = 2
 RELAY_TIMES = 10
@@ -74,49 +75,64 @@ def create_batches(bench, server):
                         "--seconds", bench.seconds)  # fmt: skip
 
 
+@contextlib.contextmanager
+def stopped(*kinds):
+    """While some servers are down."""
+    real.stop(*kinds)
+    try:
+        yield
+    finally:
+        real.heal(*kinds)
+        real.wait_for_redis()
+
+
 def mysql_create(bench):
+    """The store alone is what the goal is about; with Redis up every order is put there too, on the same
+    two processors."""
     bench.fresh()
-    with root_connection() as root, bench.orderd("command", "mysql.queue_orders=65536") as server:
-        measure_creates(bench, root, server, "", 0)
+    with root_connection() as root:
+        with stopped("redis"):
+            measure_creates(bench, root, "mysql-create", "Redis down")
+        measure_creates(bench, root, "mysql-create-redis", "and into Redis")
         if bench.references > 0:
             bench.say(f"adding {bench.references:,} references")
             add_references(root, bench.references)
-            measure_creates(bench, root, server, f"-{bench.references}", bench.references)
+            with stopped("redis"):
+                measure_creates(bench, root, "mysql-create-more", f"{bench.references:,} references there, Redis down")
 
 
-def measure_creates(bench, root, server, suffix, references):
-    beside = f", {references:,} references there" if references else ""
-    row = bench.row(f"mysql-create{suffix}", f"creates into one MariaDB shard, HTTP batches{beside}", "/s",
-                    peer_name="bare loader", goal=0.8, goal_is_ratio=True)  # fmt: skip
-    inserts = bench.row(f"mysql-create-inserts{suffix}", f"INSERT statements for 1,000 orders{beside}",
-                        "INSERTs", goal=INSERTS_A_THOUSAND_MAX, less_is_better=True)  # fmt: skip
-    singles = bench.row(f"mysql-create-rows{suffix}", f"the same beside one row a transaction{beside}", "/s",
-                        peer_name="bare loader, one row a transaction, one connection")  # fmt: skip
+def measure_creates(bench, root, name, beside):
+    """Rates of both sides, in turns, and the INSERTs that the server counted."""
+    row = bench.row(name, f"creates into one MariaDB shard, HTTP batches, {beside}", "/s", goal=0.8,
+                    goal_is_ratio=True)  # fmt: skip
+    inserts = bench.row(f"{name}-inserts", f"INSERT statements for 1,000 orders, {beside}", "INSERTs",
+                        goal=INSERTS_A_THOUSAND_MAX, less_is_better=True)  # fmt: skip
+    singles = bench.row(f"{name}-rows", f"the same beside one row a transaction, {beside}", "/s",
+                        peer_name="bare loader, one connection")  # fmt: skip
     sides = {connections: [] for connections in LOADER_CONNECTIONS}
     orders = 40_000 if bench.quick else 150_000
-    created = rows_of(root, "orders")
-    for run in range(bench.runs):
-        bench.turn(row, run)
-        for connections, rates in sides.items():
-            result = loader(bench, orders, LOADER_BATCH, connections)
-            rates.append(result["ops_per_s"])
-            created += result["ops"]
-        before, there = counted(root), rows_of(root, "orders")
-        result = create_batches(bench, server)
-        row.ours.append(result["ops_per_s"])
-        row.notes["refused"] = row.notes.get("refused", 0) + result.get("refused", 0)
-        now = rows_of(root, "orders")
-        inserts.ours.append(1000 * (counted(root) - before) / (now - there))
-        created += now - there
-        if now - there < result["ops"]:
-            raise Wrong(f"{result['ops']} orders were answered, {now - there} are there")
-        singles.ours.append(result["ops_per_s"])
-        single = loader(bench, 300, 1, 1)
-        singles.peer.append(single["ops_per_s"])
-        created += single["ops"]
+    created, references = (rows_of(root, table) for table in ("orders", "order_refs"))
+    references -= created
+    with bench.orderd("command", "mysql.queue_orders=65536") as server:
+        for run in range(bench.runs):
+            bench.turn(row, run)
+            for connections, rates in sides.items():
+                rates.append(loader(bench, orders, LOADER_BATCH, connections)["ops_per_s"])
+                created += orders // connections * connections
+            before, there = counted(root), rows_of(root, "orders")
+            result = create_batches(bench, server)
+            count = rows_of(root, "orders") - there
+            if count < result["ops"]:
+                raise Wrong(f"{result['ops']} orders were answered, {count} are there")
+            created += count
+            row.ours.append(result["ops_per_s"])
+            row.notes["refused"] = row.notes.get("refused", 0) + result.get("refused", 0)
+            inserts.ours.append(1000 * (counted(root) - before) / count)
+            singles.peer.append(loader(bench, SINGLES, 1, 1)["ops_per_s"])
+            created += SINGLES
+    singles.ours = list(row.ours)
     best = max(sides, key=lambda connections: statistics.median(sides[connections]))
-    row.peer_name = f"bare loader, {best} connections"
-    row.peer = sides[best]
+    row.peer, row.peer_name = sides[best], f"bare loader, {best} connections"
     row.notes["loaders"] = {str(connections): rates for connections, rates in sides.items()}
     kept = rows_of(root, "orders"), rows_of(root, "order_refs") - references
     if kept != (created, created):
@@ -340,7 +356,7 @@ def archive(bench):
 
 
 GROUPS = (
-    (mysql_create, ("mysql-create", "mysql-create-inserts", "mysql-create-rows")),
+    (mysql_create, ("mysql-create", "mysql-create-redis", "mysql-create-more")),
     (relay, ("relay", "relay-memory")),
     (cache_lag, ("cache-lag",)),
     (cache_catchup, ("cache-catchup", "relay-live")),

@@ -281,7 +281,8 @@ def test_a_cursor_that_is_no_longer_kept_is_410_and_after_0_goes_on():
         for cursor, name, data in events.take(5000):
             assert int(cursor) > int(oldest) + 1 if last is None else int(cursor) == last + 1
             assert name == ("created" if data["version"] == 1 else "changed"), (name, data)
-            assert int(data["order_id"]) in made, data
+            # The order of first_cursor is too old to be here, but for its time-out.
+            assert int(data["order_id"]) in made or data["version"] > 1, data
             last = int(cursor)
 
 

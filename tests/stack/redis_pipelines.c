@@ -45,7 +45,7 @@ static struct topic_message message_of(struct bed *bed, size_t index, uint64_t o
     text_append_u64(&key, order_id);
     return (struct topic_message){
         .key = text_slice(&key),
-        .header = SLICE_LITERAL("expired"),
+        .header = SLICE_LITERAL("refresh"),
         .offset = (int64_t)bed->position++,
         .time_us = clock_wall_us(),
     };

@@ -169,43 +169,45 @@ static void take_newest(struct kafka_change_log *log, const rd_kafka_message_t *
 }
 
 /** Finds the end of every partition, and follows from there. Nothing changes where it fails. */
-static rd_kafka_resp_err_t follow_from_end(struct kafka_change_log *log) {
+static bool follow_from_end(struct kafka_change_log *log, struct fault *fault) {
     const char *topic = kafka_topics[KAFKA_ORDERS_CHANGES].name;
+    struct change_cursor end;
+    if (!kafka_ends_find(log->changes.consumer, topic, log->parts, log->options->request_timeout_ms,
+                         &end, fault)) {
+        return false;
+    }
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)log->parts);
-    rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
-    for (uint32_t i = 0; i < log->parts && error == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
-        int64_t low;
-        int64_t high = 0;
-        error = rd_kafka_query_watermark_offsets(log->changes.consumer, topic, (int32_t)i, &low,
-                                                 &high, (int)log->options->request_timeout_ms);
-        rd_kafka_topic_partition_list_add(list, topic, (int32_t)i)->offset = high;
+    for (uint32_t i = 0; i < log->parts; i++) {
+        rd_kafka_topic_partition_list_add(list, topic, (int32_t)i)->offset =
+            (int64_t)end.positions[i];
     }
-    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        error = rd_kafka_assign(log->changes.consumer, list);
-    }
-    for (uint32_t i = 0; i < log->parts && error == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
-        uint64_t high = (uint64_t)list->elems[i].offset;
-        kafka_tail_begin(&log->tails[i], high);
-        atomic_store_explicit(&log->newest[i], high, memory_order_release);
-    }
+    rd_kafka_resp_err_t error = rd_kafka_assign(log->changes.consumer, list);
     rd_kafka_topic_partition_list_destroy(list);
-    return error;
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        fault_set(fault, "kafka: %s cannot be followed: %s", topic, rd_kafka_err2str(error));
+        return false;
+    }
+    for (uint32_t i = 0; i < log->parts; i++) {
+        kafka_tail_begin(&log->tails[i], end.positions[i]);
+        atomic_store_explicit(&log->newest[i], end.positions[i], memory_order_release);
+    }
+    return true;
 }
 
 /** The topic was made anew, or what comes next was removed before it was read. Whoever stood before
  *  the place where this begins is told so by kafka-history. */
 static void follow_again(struct kafka_change_log *log) {
+    struct fault fault;
     int64_t now_us = clock_monotonic_us();
     if (now_us < log->restart_at_us) {
         return;
     }
     log->restart_at_us = now_us + RESTART_PAUSE_US;
     metric_add(&log->metrics.restarts_total, 1);
-    rd_kafka_resp_err_t error = follow_from_end(log);
-    log->lost = error != RD_KAFKA_RESP_ERR_NO_ERROR;
+    log->lost = !follow_from_end(log, &fault);
     log_write(log->log, LOG_WARNING, "kafka",
               "orders.changes: the place that was followed is gone; from the end again: %s",
-              rd_kafka_err2str(error));
+              log->lost ? fault.text : "done");
     wake_watches(log);
 }
 
@@ -459,12 +461,7 @@ static bool begin_changes(struct kafka_change_log *log, struct fault *fault) {
     rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(log->changes.consumer);
     rd_kafka_queue_io_event_enable(queue, log->changes.inbox.event_fd, &one, sizeof(one));
     rd_kafka_queue_destroy(queue);
-    rd_kafka_resp_err_t error = follow_from_end(log);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        fault_set(fault, "kafka %s: the end of orders.changes is not known: %s",
-                  log->options->brokers.text, rd_kafka_err2str(error));
-    }
-    return error == RD_KAFKA_RESP_ERR_NO_ERROR;
+    return follow_from_end(log, fault);
 }
 
 static void drop_follower(struct follower *follower) {
