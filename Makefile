@@ -115,6 +115,13 @@ bench: ## Measures orderd beside its peers (ONLY=text: rows with it in their nam
 	@ninja -C build -j $(JOBS) product benches
 	@bench/run build --only "$(ONLY)" $(if $(QUICK),--quick) $(if $(DOCUMENT),--document)
 
+.PHONY: bench-stack
+bench-stack: ## Measures orderd on the real servers, which it empties (ONLY, QUICK, DOCUMENT as for bench)
+	@tools/install-dependencies stack
+	$(call configure,build,)
+	@ninja -C build -j $(JOBS) product stack_benches
+	@bench/run-stack build --only "$(ONLY)" $(if $(QUICK),--quick) $(if $(DOCUMENT),--document)
+
 # --- Style ---
 
 .PHONY: format

@@ -1,21 +1,18 @@
 /** Creates into one MariaDB shard through the store, against a bare loader on the same two tables
- * in the same run: `mariadb_create [ORDERS [BATCH [ROUNDS [BEFORE]]]]`. BEFORE references
+ *  in the same run: `mariadb_create [ORDERS [BATCH [ROUNDS [BEFORE]]]]`. BEFORE references
  *  of archived orders are there at the start.
  *
  *  Both sides write the same rows with as many rows a transaction; the loader with one, two
  *  and as many connections as the store has lanes, and the best counts. The loader's statements are
- * built before its time begins, its references are sorted and new, and it asks nothing; so it is
- * what the tables can take. Sides take turns; a side's rate is its median. References come in no
- * order, as those of many partners do. INSERTs are counted at the server (Com_insert). The server
- * is started here, with the durable settings that orderd asks for. At the end one row a
- * transaction, one after the other, in turns too. */
+ *  built before its time begins, its references are sorted and new, and it asks nothing; so it is
+ *  what the tables can take. Sides take turns; a side's rate is its median. References come in no
+ *  order, as those of many partners do. INSERTs are counted at the server (Com_insert). The server
+ *  is started here, with the durable settings that orderd asks for. At the end one row a
+ *  transaction, one after the other, in turns too. */
+#include "mariadb_loader.h"
 #include "stack/mariadb_bed.h"
 
-#include "adapter/mariadb/order_columns.h"
 #include "base/random.h"
-
-#include <mysql.h>
-#include <pthread.h>
 
 #define DATABASE "bench"
 #define LANES 4
@@ -76,124 +73,26 @@ static struct order_record next_draft(struct bench *bench) {
 
 /* --- The loader. --- */
 
-/** One connection's statements, and the thread that sends them. */
-struct loader {
-    const struct bench *bench;
-    struct sql_builder *statements; /* owned; references, orders, references... */
-    size_t count;
-    MYSQL *mysql;
-    pthread_t thread;
-};
-
-static int compare_references(const void *left, const void *right) {
-    return order_reference_compare(left, right);
-}
-
-static int compare_ids(const void *left, const void *right) {
-    uint64_t first = ((const struct order_record *)left)->order_id;
-    uint64_t second = ((const struct order_record *)right)->order_id;
-    return first < second ? -1 : first > second ? 1 : 0;
-}
-
-/** The statements of one transaction. The ids are those that the store would give, of another
- *  node. */
-static void build_transaction(struct sql_builder *pair, struct order_record *orders, size_t count,
-                              struct order_id_generator *ids) {
-    int64_t now_us = clock_wall_us();
-    for (size_t i = 0; i < count; i++) {
-        uint32_t slot = order_slot_from_hash(order_record_reference_hash(&orders[i]));
-        orders[i].version = 1;
-        orders[i].status = ORDER_STATUS_PENDING;
-        orders[i].created_at_us = orders[i].updated_at_us = now_us;
-        if (!order_id_generator_next(ids, slot, order_tick_from_us(now_us), &orders[i].order_id)) {
-            fail_hard("the loader's ids run ahead of the clock");
-        }
-    }
-    for (size_t side = 0; side < 2; side++) {
-        sql_builder_init(&pair[side], 16 << 20);
-    }
-    qsort(orders, count, sizeof(*orders), compare_references);
-    sql_append_literal(&pair[0],
-                       "INSERT INTO order_refs (partner_code, partner_order_id, order_id) VALUES ");
-    for (size_t i = 0; i < count; i++) {
-        sql_append(&pair[0], ",", i > 0 ? 1 : 0);
-        order_columns_append_reference(&pair[0], &orders[i]);
-    }
-    qsort(orders, count, sizeof(*orders), compare_ids);
-    sql_append_literal(&pair[1], "INSERT INTO orders (" ORDER_COLUMNS ") VALUES ");
-    for (size_t i = 0; i < count; i++) {
-        sql_append(&pair[1], ",", i > 0 ? 1 : 0);
-        order_columns_append(&pair[1], &orders[i]);
-    }
-}
-
-static MYSQL *connect_loader(const struct bench *bench) {
-    MYSQL *mysql = mysql_init(NULL);
-    enum mysql_protocol_type protocol = MYSQL_PROTOCOL_TCP;
-    if (mysql == NULL || mysql_options(mysql, MYSQL_OPT_PROTOCOL, &protocol) != 0 ||
-        mysql_real_connect(mysql, "127.0.0.1", "root", "", DATABASE, bench->server.port, NULL, 0) ==
-            NULL ||
-        mysql_query(mysql, "SET autocommit = 0, time_zone = '+00:00'") != 0 ||
-        mysql_query(mysql, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED") != 0) {
-        fail_hard("the loader cannot connect");
-    }
-    return mysql;
-}
-
-static void *run_loader(void *context) {
-    struct loader *loader = context;
-    MYSQL *mysql = loader->mysql;
-    for (size_t i = 0; i < loader->count; i++) {
-        const struct sql_builder *sql = &loader->statements[i];
-        if (mysql_real_query(mysql, sql->data, sql->size) != 0 ||
-            (i % 2 == 1 && mysql_query(mysql, "COMMIT") != 0)) {
-            fail_hard(mysql_error(mysql));
-        }
-    }
-    return NULL;
-}
-
-static void prepare_loader(struct bench *bench, struct loader *loader, size_t orders, size_t batch,
-                           struct order_id_generator *ids) {
-    struct order_record *rows = calloc(batch, sizeof(*rows));
-    *loader = (struct loader){.bench = bench, .mysql = connect_loader(bench)};
-    loader->statements = calloc(2 * (orders / batch + 1), sizeof(*loader->statements));
-    for (size_t at = 0; at < orders; at += batch) {
-        size_t count = bytes_min_size(batch, orders - at);
-        for (size_t i = 0; i < count; i++) {
-            rows[i] = next_draft(bench);
-        }
-        build_transaction(loader->statements + loader->count, rows, count, ids);
-        loader->count += 2;
-    }
-    free(rows);
+static struct order_record next_loader_draft(void *context) {
+    return next_draft(context);
 }
 
 static void load(struct bench *bench, struct side *side, size_t orders, size_t batch,
                  size_t connections, struct order_id_generator *ids) {
-    struct loader loaders[LANES];
-    for (size_t i = 0; i < connections; i++) {
-        prepare_loader(bench, &loaders[i], orders / connections, batch, ids);
-    }
+    struct loader_job job = {
+        .server = {"127.0.0.1", bench->server.port, "root", "", DATABASE},
+        .orders = orders,
+        .batch = batch,
+        .connections = connections,
+        .ids = ids,
+        .next_draft = next_loader_draft,
+        .context = bench,
+    };
     long long inserts = inserts_so_far(bench);
-    int64_t begin_us = clock_monotonic_us();
-    for (size_t i = 0; i < connections; i++) {
-        if (pthread_create(&loaders[i].thread, NULL, run_loader, &loaders[i]) != 0) {
-            fail_hard("no thread for the loader");
-        }
-    }
-    for (size_t i = 0; i < connections; i++) {
-        (void)pthread_join(loaders[i].thread, NULL);
-    }
-    note(side, orders / connections * connections, clock_monotonic_us() - begin_us);
+    size_t loaded = 0;
+    int64_t took_us = loader_run(&job, &loaded);
+    note(side, loaded, took_us);
     side->inserts += inserts_so_far(bench) - inserts;
-    for (size_t i = 0; i < connections; i++) {
-        mysql_close(loaders[i].mysql);
-        for (size_t j = 0; j < loaders[i].count; j++) {
-            sql_builder_deinit(&loaders[i].statements[j]);
-        }
-        free(loaders[i].statements);
-    }
 }
 
 /* --- The store. --- */

@@ -7,7 +7,7 @@
 
 # The commands.
 _orderctl_commands() {
-    echo "create get find set watch stats import verify schema relay bench help"
+    echo "create get find set watch stats import verify schema relay audit bench help"
 }
 
 # _orderctl_options COMMAND: its options, and those that every command has.
@@ -26,7 +26,7 @@ _orderctl_options() {
     bench)
         options="--connections --batch --depth --seconds --warmup --threads --rate --ids --cpu
             --allow-absent --resp --command --key-prefix --any-value --path --partner-code --orders
-            --final"
+            --final --scatter"
         ;;
     esac
     echo "$options --server --timeout --json --help"

@@ -65,11 +65,14 @@ static uint32_t take_references(struct bench_shared *shared, uint64_t *first) {
 static bool prepare(struct bench_workload *workload, struct bench_request *request) {
     uint32_t count = take_references(workload->shared, &request->mark);
     struct order_record *records = records_of(request);
+    bool scatter = workload->shared->options->scatter;
     if (count == 0) {
         return false;
     }
     for (uint32_t i = 0; i < count; i++) {
-        bench_reference_write_number(records[i].partner_order_id, request->mark + i);
+        uint64_t number = request->mark + i;
+        bench_reference_write_number(records[i].partner_order_id,
+                                     scatter ? bench_reference_scatter(number) : number);
     }
     if (request->items != count) {
         request->head = bench_workload_write_head(

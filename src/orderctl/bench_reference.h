@@ -4,6 +4,7 @@
 #define ORDERD_ORDERCTL_BENCH_REFERENCE_H
 
 #include "base/bytes.h"
+#include "base/hash.h"
 
 #define BENCH_REFERENCE_PREFIX_CHARACTERS 8
 #define BENCH_REFERENCE_NUMBER_OFFSET 11
@@ -34,6 +35,14 @@ static inline void bench_reference_write_number(char *reference, uint64_t number
                     bench_hex_from_u32((uint32_t)(number >> 32)));
     bytes_store_u64(reference + BENCH_REFERENCE_NUMBER_OFFSET + 8,
                     bench_hex_from_u32((uint32_t)number));
+}
+
+/** The prefix of all runs whose references are scattered, so that they lie among each other. */
+#define BENCH_REFERENCE_SCATTERED "scatters"
+
+/** Maps each number to one that is far from its neighbours'; no two to the same. */
+static inline uint64_t bench_reference_scatter(uint64_t number) {
+    return hash_mix(number);
 }
 
 #endif

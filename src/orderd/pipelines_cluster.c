@@ -3,6 +3,7 @@
 #include "adapter/kafka/kafka_reader.h"
 #include "adapter/mariadb/mariadb_shard_store.h"
 #include "adapter/mariadb_binlog/binlog_source.h"
+#include "orderd/audit_cluster.h"
 #include "pipeline/cache.h"
 #include "pipeline/cluster_archiver.h"
 #include "pipeline/expiry.h"
@@ -48,6 +49,7 @@ struct pipelines_cluster {
     struct results_pipeline *results;
     struct tenure expiry_tenure;
     struct expiry_pipeline expiry;
+    struct audit_cluster *audit;
 };
 
 /* --- The pipelines as units of a thread. --- */
@@ -461,6 +463,14 @@ static void release(struct pipelines_cluster *pipelines) {
     free(pipelines);
 }
 
+static bool start_audit(struct pipelines_cluster *pipelines, struct fault *fault) {
+    if (!pipelines->cluster->roles.has[ROLE_AUDIT]) {
+        return true;
+    }
+    pipelines->audit = audit_cluster_start(pipelines->cluster, fault);
+    return pipelines->audit != NULL;
+}
+
 struct pipelines_cluster *pipelines_cluster_start(struct backend_cluster *cluster,
                                                   struct fault *fault) {
     struct pipelines_cluster *pipelines = aligned_alloc(CACHE_LINE_BYTES, sizeof(*pipelines));
@@ -476,7 +486,7 @@ struct pipelines_cluster *pipelines_cluster_start(struct backend_cluster *cluste
         return NULL;
     }
     if (!make_threads(pipelines) || !make_all(pipelines, fault) ||
-        !start_threads(pipelines, fault)) {
+        !start_threads(pipelines, fault) || !start_audit(pipelines, fault)) {
         pipelines_cluster_stop(pipelines);
         return NULL;
     }
@@ -487,6 +497,7 @@ void pipelines_cluster_stop(struct pipelines_cluster *pipelines) {
     if (pipelines == NULL) {
         return;
     }
+    audit_cluster_stop(pipelines->audit);
     pipeline_thread_stop(&pipelines->relay_thread);
     pipeline_thread_stop(&pipelines->cache_thread);
     pipeline_thread_stop(&pipelines->archive_thread);

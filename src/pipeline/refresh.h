@@ -10,7 +10,8 @@
  *    query instances.
  *
  *  It keeps to refresh.per_second, and rests while the events tell of evictions: else it would
- * evict what it refreshes. A long rest can cost the group membership; the messages then come again.
+ *  evict what it refreshes. A long rest can cost the group membership; the messages then come
+ *  again.
  *
  *  A plain state machine, driven like archiver.h. */
 #ifndef ORDERD_PIPELINE_REFRESH_H

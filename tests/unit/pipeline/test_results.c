@@ -210,8 +210,7 @@ static enum port_submit hold(struct world *world, struct port_request *request, 
     return PORT_TAKEN;
 }
 
-#define WORLD_OF(port_, member_)                                                                   \
-    ((struct world *)(void *)((char *)(port_)-offsetof(struct world, member_)))
+#define WORLD_OF(port_, member_) CONTAINER_OF(port_, struct world, member_)
 
 static enum port_submit submit_read(struct topic_reader *port, struct topic_read *request) {
     return hold(WORLD_OF(port, topic), &request->request, READ);
@@ -230,11 +229,11 @@ static enum port_submit submit_get(struct order_archive *port, struct order_get_
 }
 
 static enum port_submit submit_dead(struct topic_writer *port, struct topic_publish *request) {
-    return hold(WORLD_OF(port, dead), &request->request, DEAD);
+    return hold(WORLD_OF(port, dead.port), &request->request, DEAD);
 }
 
 static enum port_submit submit_late(struct topic_writer *port, struct topic_publish *request) {
-    return hold(WORLD_OF(port, late), &request->request, LATE);
+    return hold(WORLD_OF(port, late.port), &request->request, LATE);
 }
 
 static const struct topic_reader_ops topic_ops = {.read = submit_read, .commit = submit_commit};
