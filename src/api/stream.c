@@ -75,6 +75,9 @@ struct api_streams {
     struct change_cursor newest; /* as it was when idle streams were last woken */
     struct reader follower;
     struct change_cursor followed; /* where the follower is */
+    uint64_t news;                 /* how often `newest` was a new one */
+    uint64_t follower_news;        /* `news` when the follower asked */
+    bool follower_rests;           /* it found nothing: it may be past `newest`; news wakes it */
     struct reader readers[READERS];
     struct stream *slots[ORDER_SLOTS]; /* order streams by id */
     struct stream *streams;            /* owned */
@@ -309,6 +312,8 @@ static void follower_done(struct port_request *request) {
         drop_order_streams(streams);
         return;
     }
+    streams->follower_rests = reader->batch.result == CHANGE_READ_OK && reader->batch.count == 0 &&
+                              streams->follower_news == streams->news;
     for (size_t i = 0; i < reader->batch.count; i++) {
         streams->followed.positions[reader->parts[i]] = reader->positions[i];
         followed_one(streams, &reader->orders[i]);
@@ -456,13 +461,15 @@ static bool look_for_news(struct api_streams *streams) {
         return false;
     }
     streams->newest = newest;
+    streams->news++;
+    streams->follower_rests = false;
     list_move_all(&streams->idle, &streams->runnable);
     return true;
 }
 
 static bool is_follower_behind(const struct api_streams *streams) {
     size_t size = streams->newest.parts * sizeof(streams->newest.positions[0]);
-    return streams->order_count > 0 && !streams->follower.busy &&
+    return streams->order_count > 0 && !streams->follower.busy && !streams->follower_rests &&
            memcmp(streams->newest.positions, streams->followed.positions, size) != 0;
 }
 
@@ -503,6 +510,7 @@ bool api_streams_run(struct api_streams *streams) {
     (void)look_for_news(streams);
     bool begun = run_runnable(streams);
     if (is_follower_behind(streams)) {
+        streams->follower_news = streams->news;
         begun |= read_on(&streams->follower, &streams->followed);
     }
     return begun;
