@@ -57,6 +57,7 @@ struct reader {
     struct api_streams *streams;
     struct stream *stream; /* NULL: the follower's, or free */
     bool busy;
+    uint64_t news; /* of the streams', when it began to read */
     struct order_record orders[READ_CHANGES];
     uint64_t positions[READ_CHANGES];
     uint8_t parts[READ_CHANGES];
@@ -76,7 +77,6 @@ struct api_streams {
     struct reader follower;
     struct change_cursor followed; /* where the follower is */
     uint64_t news;                 /* how often `newest` was a new one */
-    uint64_t follower_news;        /* `news` when the follower asked */
     bool follower_rests;           /* it found nothing: it may be past `newest`; news wakes it */
     struct reader readers[READERS];
     struct stream *slots[ORDER_SLOTS]; /* order streams by id */
@@ -313,7 +313,7 @@ static void follower_done(struct port_request *request) {
         return;
     }
     streams->follower_rests = reader->batch.result == CHANGE_READ_OK && reader->batch.count == 0 &&
-                              streams->follower_news == streams->news;
+                              reader->news == streams->news;
     for (size_t i = 0; i < reader->batch.count; i++) {
         streams->followed.positions[reader->parts[i]] = reader->positions[i];
         followed_one(streams, &reader->orders[i]);
@@ -355,11 +355,13 @@ static void send_changes(struct api_streams *streams, struct stream *stream,
     if (all && reader->batch.count == 0) {
         stream->cursor = reader->batch.after; /* "oldest" has become a place */
     }
-    list_append(!all                       ? &streams->blocked
-                : reader->batch.count == 0 ? &streams->idle
-                                           : &streams->runnable,
+    /* What came while it read may be news that woke only the others. */
+    bool idle = reader->batch.count == 0 && reader->news == streams->news;
+    list_append(!all   ? &streams->blocked
+                : idle ? &streams->idle
+                       : &streams->runnable,
                 &stream->node);
-    if (all && reader->batch.count > 0) {
+    if (all && !idle) {
         loop_want_hooks(streams->api->loop);
     }
 }
@@ -476,6 +478,7 @@ static bool is_follower_behind(const struct api_streams *streams) {
 static bool read_on(struct reader *reader, const struct change_cursor *after) {
     struct change_log *log = reader->streams->api->changes;
     reader->batch.after = *after;
+    reader->news = reader->streams->news;
     reader->busy = true;
     if (log->ops->read(log, &reader->batch) != PORT_TAKEN) {
         reader->busy = false;
@@ -510,7 +513,6 @@ bool api_streams_run(struct api_streams *streams) {
     (void)look_for_news(streams);
     bool begun = run_runnable(streams);
     if (is_follower_behind(streams)) {
-        streams->follower_news = streams->news;
         begun |= read_on(&streams->follower, &streams->followed);
     }
     return begun;
