@@ -284,6 +284,56 @@ static void test_nothing_is_believed_while_it_is_swept(void **state) {
     world_deinit(&world);
 }
 
+/** A stream takes the newest position, then reads the order: v2 has come to this process, but is
+ * not in the table yet. */
+static void test_who_follows_from_the_newest_of_the_view_misses_nothing(void **state) {
+    (void)state;
+    struct world world;
+    struct change_cursor before;
+    struct change_cursor after;
+    struct order_record order = world_order(1, 1);
+    struct order_record next = world_order(1, 2);
+    world_init(&world);
+    struct mailbox *mailbox = &world.fake.mailbox;
+    struct change_watch watch = {.mailbox = mailbox, .active = 1};
+    struct change_log *view = local_memory_changes(world.memory);
+    view->ops->watch(view, &watch);
+    world_change(&world, &order, true);
+    world_run(&world);
+    mailbox_end_sleep(mailbox);
+    world_change(&world, &next, true);
+    view->ops->newest(view, &before);
+    assert_int_equal(world.log.heard[1], before.positions[1] + 1);
+    struct order_record held;
+    assert_true(order_table_get(world.table, order.order_id, &held));
+    assert_int_equal(held.version, 1);
+    /* So what is read from there has v2. */
+    struct order_record orders[4];
+    uint64_t positions[4];
+    uint8_t parts[4];
+    struct change_read_batch batch = {
+        .request.mailbox = mailbox,
+        .after = before,
+        .limit = 4,
+        .orders = orders,
+        .positions = positions,
+        .parts = parts,
+    };
+    assert_int_equal(view->ops->read(view, &batch), PORT_TAKEN);
+    assert_ptr_equal(mailbox_take(mailbox), &batch);
+    assert_int_equal(batch.count, 1);
+    assert_memory_equal(&orders[0], &next, sizeof(next));
+    /* And the watch is woken once the table has it. */
+    assert_true(mailbox_prepare_sleep(mailbox));
+    world_run(&world);
+    assert_int_equal(atomic_load(&mailbox->sleeping), 0);
+    view->ops->newest(view, &after);
+    assert_memory_equal(&after, &batch.after, sizeof(after));
+    assert_true(order_table_get(world.table, order.order_id, &held));
+    assert_int_equal(held.version, 2);
+    world_deinit(&world);
+}
+
 static void test_a_repair_drops_the_order_and_refuses_it_for_a_while(void **state) {
     (void)state;
     struct world world;
@@ -391,6 +441,7 @@ int main(void) {
         cmocka_unit_test(test_a_process_that_was_stopped_believes_nothing_old),
         cmocka_unit_test(test_a_lost_position_sweeps_what_may_have_changed),
         cmocka_unit_test(test_nothing_is_believed_while_it_is_swept),
+        cmocka_unit_test(test_who_follows_from_the_newest_of_the_view_misses_nothing),
         cmocka_unit_test(test_a_repair_drops_the_order_and_refuses_it_for_a_while),
         cmocka_unit_test(test_more_repairs_than_are_remembered_refuse_everything),
         cmocka_unit_test(test_offers_are_bounded_and_all_completed),
