@@ -152,6 +152,13 @@ def test_orderd_passes_every_kind():
     assert statuses == ["success", "success", "pending", "pending"], statuses
 
 
+def test_scattered_references_are_new_in_each_run():
+    orderd = harness.Orderd()
+    for _ in range(2):  # one that was there already would be answered with 200: an error
+        check_shape(bench("create", "--scatter", server=orderd), "create")
+    orderctl.run("bench", "load", "--scatter", "--orders", 1, "--ids", IDS, status=2)
+
+
 def test_orders_of_a_load_have_the_partner_that_was_named():
     orderd = harness.Orderd()
     ids = orderd.home / "ids"
