@@ -6,7 +6,7 @@
  *  Usage: cassandra_archive HOSTS [ORDERS [KEY=VALUE]... [PART]...]   KEY: an option of [cassandra]
  *
  *  With PARTs, as verified_1, only these run, and the warm-up before them. The part `verified` has
- * as many rows a request as the options say.
+ *  as many rows a request as the options say.
  *
  *  It makes the keyspace `orders_bench` (one replica) where it is not there yet, and prints a table
  *  and, as its last line, JSON. The exit status is 1 where an order was not as it should be. */
@@ -111,7 +111,7 @@ static void fill(struct transfer *transfer, uint64_t series, uint64_t begin, siz
 
 static void judge_put(struct port_request *request) {
     struct order_archive_put *put = (struct order_archive_put *)request;
-    struct transfer *transfer = (struct transfer *)((char *)put - offsetof(struct transfer, put));
+    struct transfer *transfer = CONTAINER_OF(put, struct transfer, put);
     for (size_t i = 0; i < transfer->count; i++) {
         transfer->failures += put->results[i] != ORDER_RESULT_STORED ? 1 : 0;
     }
@@ -120,7 +120,7 @@ static void judge_put(struct port_request *request) {
 
 static void judge_get(struct port_request *request) {
     struct order_get_batch *get = (struct order_get_batch *)request;
-    struct transfer *transfer = (struct transfer *)((char *)get - offsetof(struct transfer, get));
+    struct transfer *transfer = CONTAINER_OF(get, struct transfer, get);
     for (size_t i = 0; i < transfer->count; i++) {
         bool well = get->results[i] == ORDER_RESULT_FOUND &&
                     memcmp(&transfer->found[i], &transfer->orders[i], ORDER_RECORD_BYTES) == 0;

@@ -1,6 +1,6 @@
 /** What the embedded store does without a network: status look-ups in the RAM table on one thread
- * and on two, and durable creates through the whole store (ids, unique references, one synced write
- * a group), in batches of a given size.
+ *  and on two, and durable creates through the whole store (ids, unique references, one synced
+ *  write a group), in batches of a given size.
  *
  *  Usage: in_process states ORDERS THREADS SECONDS
  *         in_process create DIRECTORY BATCH SECONDS */

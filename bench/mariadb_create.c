@@ -1,14 +1,14 @@
 /** Creates into one MariaDB shard through the store, against a bare loader on the same two tables
- * in the same run: `mariadb_create [ORDERS [BATCH [ROUNDS [BEFORE]]]]`. BEFORE references
+ *  in the same run: `mariadb_create [ORDERS [BATCH [ROUNDS [BEFORE]]]]`. BEFORE references
  *  of archived orders are there at the start.
  *
  *  Both sides write the same rows with as many rows a transaction; the loader with one, two
  *  and as many connections as the store has lanes, and the best counts. The loader's statements are
- * built before its time begins, its references are sorted and new, and it asks nothing; so it is
- * what the tables can take. Sides take turns; a side's rate is its median. References come in no
- * order, as those of many partners do. INSERTs are counted at the server (Com_insert). The server
- * is started here, with the durable settings that orderd asks for. At the end one row a
- * transaction, one after the other, in turns too. */
+ *  built before its time begins, its references are sorted and new, and it asks nothing; so it is
+ *  what the tables can take. Sides take turns; a side's rate is its median. References come in no
+ *  order, as those of many partners do. INSERTs are counted at the server (Com_insert). The server
+ *  is started here, with the durable settings that orderd asks for. At the end one row a
+ *  transaction, one after the other, in turns too. */
 #include "mariadb_loader.h"
 #include "stack/mariadb_bed.h"
 

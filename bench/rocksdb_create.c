@@ -1,6 +1,6 @@
 /** The peer of durable creates: RocksDB, written in synced batches of orders as orderd's store
  *  writes its frames. It is spared what orderd does beside: no unique references, no ids, no
- * network.
+ *  network.
  *
  *  Usage: rocksdb_create DIRECTORY BATCH SECONDS
  *  Prints one JSON object, as `orderctl bench --json` does. Reads a sample back and fails where one

@@ -1,5 +1,5 @@
 /** What the disk gives a journal at best: synced writes one after the other into a file whose
- * blocks were written before, past the page cache. No journal that syncs each frame is faster.
+ *  blocks were written before, past the page cache. No journal that syncs each frame is faster.
  *
  *  Usage: sync_bandwidth FILE BYTES SECONDS
  *  BYTES: of one write, a multiple of 4096. Prints one JSON object; the file is removed. */

@@ -8,6 +8,7 @@ from suite import report
 FONT = 'font-family="sans-serif" font-size="13"'
 COLOURS = ["#1f77b4", "#d95f02", "#2ca02c", "#9467bd", "#8c564b"]
 PEER_COLOUR = "#bbbbbb"
+LABEL_HEIGHT = 17
 
 
 def text(x, y, words, anchor="start", more=""):
@@ -46,6 +47,15 @@ def ticks(low, high):
     return [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
 
 
+def spread_apart(places):
+    """The places of labels, moved down where they would lie on one another."""
+    spread = list(places)
+    last = -LABEL_HEIGHT
+    for number in sorted(range(len(places)), key=lambda number: places[number]):
+        spread[number] = last = max(places[number], last + LABEL_HEIGHT)
+    return spread
+
+
 def lines(title, unit, x_label, series):
     """Lines over logarithmic axes. @param series name -> [(x, y)]."""
     width, height, left, top, right, bottom = 760, 420, 90, 50, 190, 60
@@ -71,11 +81,12 @@ def lines(title, unit, x_label, series):
     for x in xs:
         parts.append(text(place_x(x), height - bottom + 20, f"{x:g}", "middle"))
     parts.append(text(left + inner_width / 2, height - 14, x_label, "middle"))
+    label_y = spread_apart([place_y(line[-1][1]) for line in series.values()])
     for number, (name, line) in enumerate(series.items()):
         colour = COLOURS[number % len(COLOURS)]
         path = " ".join(f"{place_x(x):.1f},{place_y(y):.1f}" for x, y in line)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         for x, y in line:
             parts.append(f'<circle cx="{place_x(x):.1f}" cy="{place_y(y):.1f}" r="3" fill="{colour}"/>')
-        parts.append(text(width - right + 12, place_y(line[-1][1]) + 4 , name, more=f'fill="{colour}"'))
+        parts.append(text(width - right + 12, label_y[number] + 4, name, more=f'fill="{colour}"'))
     return document(width, height, parts)

@@ -186,7 +186,8 @@ def restart(bench):
 @contextlib.contextmanager
 def fresh_orderd(bench):
     server = Orderd(bench.build, bench.directory("fresh"), 1,
-                    f"memory.budget_mb={bench.create_budget_mb}")  # fmt: skip
+                    f"memory.budget_mb={bench.create_budget_mb}",
+                    "memory.populate=yes")  # fmt: skip
     try:
         server.settle()
         yield server

@@ -316,4 +316,6 @@ def run_json(command):
     if result.returncode != 0 or document.get("errors", 0) != 0 or not document:
         said = (result.stderr or result.stdout).strip()[-500:]
         raise Wrong(f"{' '.join(map(str, command[3:6]))}: {document.get('first_error', said)}")
+    if document.get("ops") == 0:
+        raise Wrong(f"{' '.join(map(str, command[3:6]))}: nothing was answered: {document}")
     return document

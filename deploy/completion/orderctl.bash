@@ -7,7 +7,7 @@
 
 # The commands.
 _orderctl_commands() {
-    echo "create get find set watch stats import verify schema relay bench help"
+    echo "create get find set watch stats import verify schema relay audit bench help"
 }
 
 # _orderctl_options COMMAND: its options, and those that every command has.

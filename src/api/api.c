@@ -295,7 +295,7 @@ static const struct http_handler_ops handler_ops = {
 
 /** After the sockets were read: what was gathered goes to the tiers as batches. */
 static bool flush(struct loop_hook *hook) {
-    struct api *api = (struct api *)((char *)hook - offsetof(struct api, hook));
+    struct api *api = CONTAINER_OF(hook, struct api, hook);
     bool more = api_streams_run(api->streams);
     if (api->command != NULL) {
         command_flush(api->command);

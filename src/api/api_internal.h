@@ -1,4 +1,5 @@
-/** What the parts of the API share; private to src/api. */
+/** What the parts of the API share; private to src/api. Every function is called on the loop that
+ *  owns the API. */
 #ifndef ORDERD_API_API_INTERNAL_H
 #define ORDERD_API_API_INTERNAL_H
 

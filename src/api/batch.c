@@ -55,7 +55,7 @@ static void submit(struct api_bulk *bulk, struct port_request request) {
 }
 
 static struct api_bulk *bulk_of_create(struct port_request *request) {
-    return (struct api_bulk *)((char *)request - offsetof(struct api_bulk, create.request));
+    return CONTAINER_OF(request, struct api_bulk, create.request);
 }
 
 /* --- Records. --- */
@@ -311,7 +311,7 @@ static void respond_bytes(struct http_exchange *exchange, const void *bytes, siz
 }
 
 static struct api_bulk *bulk_of_many(struct query_many *many) {
-    return (struct api_bulk *)((char *)many - offsetof(struct api_bulk, many));
+    return CONTAINER_OF(many, struct api_bulk, many);
 }
 
 static void statuses_done(struct query_many *many) {
@@ -331,6 +331,20 @@ static bool are_ids(struct http_exchange *exchange, struct slice body) {
     return whole;
 }
 
+/** Looks the ids of a request up. They move to memory that outlives it.
+ *  @param many where the answers go, and what is called then. */
+static void look_up(struct api_bulk *bulk, struct slice ids, struct query_many many) {
+    if (ids.size > 0) {
+        memcpy(bulk->hashes, ids.data, ids.size);
+    }
+    many.ids = bulk->hashes;
+    many.count = ids.size / sizeof(uint64_t);
+    bulk->many = many;
+    if (query_many(bulk->api->query, &bulk->many)) {
+        many.done(&bulk->many);
+    }
+}
+
 void api_batch_statuses(struct api *api, struct http_exchange *exchange, struct slice body) {
     if (!are_ids(exchange, body)) {
         return;
@@ -341,21 +355,12 @@ void api_batch_statuses(struct api *api, struct http_exchange *exchange, struct 
         respond_bytes(exchange, api->states, count * sizeof(struct order_state));
         return;
     }
-    /* Some have to be looked up: ids and answers move to memory that outlives the request. */
+    /* Some are not in memory. */
     struct api_bulk *bulk = api_bulk_take(api, exchange);
     if (bulk == NULL) {
         return;
     }
-    memcpy(bulk->hashes, body.data, body.size);
-    bulk->many = (struct query_many){
-        .ids = bulk->hashes,
-        .count = count,
-        .states = bulk->orders,
-        .done = statuses_done,
-    };
-    if (query_many(api->query, &bulk->many)) {
-        statuses_done(&bulk->many);
-    }
+    look_up(bulk, body, (struct query_many){.states = bulk->orders, .done = statuses_done});
 }
 
 static void orders_done(struct query_many *many) {
@@ -378,15 +383,6 @@ void api_batch_get(struct api *api, struct http_exchange *exchange, struct slice
     if (bulk == NULL) {
         return;
     }
-    memcpy(bulk->hashes, body.data, body.size);
-    bulk->many = (struct query_many){
-        .ids = bulk->hashes,
-        .count = body.size / sizeof(uint64_t),
-        .orders = bulk->orders,
-        .done = orders_done,
-    };
-    metric_add(&api->metrics.batch_items_total, bulk->many.count);
-    if (query_many(api->query, &bulk->many)) {
-        orders_done(&bulk->many);
-    }
+    metric_add(&api->metrics.batch_items_total, body.size / sizeof(uint64_t));
+    look_up(bulk, body, (struct query_many){.orders = bulk->orders, .done = orders_done});
 }

@@ -167,7 +167,7 @@ static void respond_created(struct api *api, struct http_exchange *exchange,
 }
 
 static void created(struct command_create *create) {
-    struct api_task *task = (struct api_task *)((char *)create - offsetof(struct api_task, create));
+    struct api_task *task = CONTAINER_OF(create, struct api_task, create);
     struct api *api = task->api;
     struct http_exchange *exchange = api_exchange(api, task->handle);
     histogram_add(&api->metrics.create_microseconds,
@@ -237,7 +237,7 @@ static void respond_got(struct api *api, struct http_exchange *exchange,
 }
 
 static void got(struct query_get *get) {
-    struct api_task *task = (struct api_task *)((char *)get - offsetof(struct api_task, get));
+    struct api_task *task = CONTAINER_OF(get, struct api_task, get);
     struct api *api = task->api;
     struct http_exchange *exchange = api_exchange(api, task->handle);
     if (exchange != NULL) {
@@ -303,7 +303,7 @@ static void respond_found(struct api *api, struct http_exchange *exchange,
 }
 
 static void found(struct query_find *find) {
-    struct api_task *task = (struct api_task *)((char *)find - offsetof(struct api_task, find));
+    struct api_task *task = CONTAINER_OF(find, struct api_task, find);
     struct api *api = task->api;
     struct http_exchange *exchange = api_exchange(api, task->handle);
     if (exchange != NULL) {
@@ -395,7 +395,7 @@ static void respond_changed(struct api *api, struct http_exchange *exchange,
 }
 
 static void changed(struct command_change *change) {
-    struct api_task *task = (struct api_task *)((char *)change - offsetof(struct api_task, change));
+    struct api_task *task = CONTAINER_OF(change, struct api_task, change);
     struct api *api = task->api;
     struct http_exchange *exchange = api_exchange(api, task->handle);
     histogram_add(&api->metrics.change_microseconds,
@@ -408,7 +408,7 @@ static void changed(struct command_change *change) {
 
 /** A malformed If-Match is judged after the order's existence. */
 static void if_match_refused(struct query_get *get) {
-    struct api_task *task = (struct api_task *)((char *)get - offsetof(struct api_task, get));
+    struct api_task *task = CONTAINER_OF(get, struct api_task, get);
     struct http_exchange *exchange = api_exchange(task->api, task->handle);
     if (exchange != NULL && get->result == ORDER_RESULT_ABSENT) {
         api_respond_unsettled(exchange, get->result, get->order_id);

@@ -388,7 +388,7 @@ static const struct resp_handler_ops handler_ops = {.serve = serve, .gone = gone
 
 /** After the sockets were read: what was gathered goes to the tiers as one batch. */
 static bool flush(struct loop_hook *hook) {
-    struct api_resp *api = (struct api_resp *)((char *)hook - offsetof(struct api_resp, hook));
+    struct api_resp *api = CONTAINER_OF(hook, struct api_resp, hook);
     query_flush(api->query);
     return false;
 }

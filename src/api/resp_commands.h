@@ -1,5 +1,5 @@
 /** The commands of the Redis protocol: their names and arities, and the answers to those that ask
- *  for no order. Private to src/api. */
+ *  for no order. Private to src/api; the loop that owns the API. */
 #ifndef ORDERD_API_RESP_COMMANDS_H
 #define ORDERD_API_RESP_COMMANDS_H
 

@@ -327,7 +327,8 @@ static void answer_refused(struct api_streams *streams, struct stream *stream,
         problem_respond_plain(exchange, 410, "changes after this cursor are no longer kept");
         return;
     case CHANGE_READ_INVALID:
-        problem_respond_plain(exchange, 400, "after: this is no cursor of this log");
+        problem_respond_plain(exchange, 400,
+                              "after or Last-Event-ID: this is no cursor of this log");
         return;
     default:
         problem_respond_plain(exchange, 503, "the change log cannot be read now");
@@ -407,7 +408,8 @@ void api_change_events(struct api *api, struct http_exchange *exchange,
     struct slice text = http_head_value(head, HTTP_FIELD_LAST_EVENT_ID);
     struct change_cursor cursor;
     api->changes->ops->newest(api->changes, &cursor);
-    if (text.data == NULL) {
+    bool resumes = text.data != NULL;
+    if (!resumes) {
         enum parameter_status status =
             parameter_find(head->query, "after", decoded, sizeof(decoded), &text);
         if (status == PARAMETER_ABSENT) {
@@ -419,7 +421,9 @@ void api_change_events(struct api *api, struct http_exchange *exchange,
         }
     }
     if (!change_cursor_parse(text, cursor.parts, &cursor)) {
-        problem_respond_plain(exchange, 400, "after: expected a cursor that a stream gave");
+        problem_respond_plain(exchange, 400,
+                              resumes ? "Last-Event-ID: expected a cursor that a stream gave"
+                                      : "after: expected a cursor that a stream gave");
         return;
     }
     api_streams_open_changes(api->streams, exchange, &cursor);

@@ -19,6 +19,12 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "orderd's formats are 
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 #define MUST_CHECK __attribute__((warn_unused_result))
 
+/** The struct of type `type` whose `member` is at `pointer`, which has to be of that member's
+ *  type. */
+#define CONTAINER_OF(pointer, type, member)                                                        \
+    ((type *)(void *)((char *)(1 ? (pointer) : (const __typeof__(((type *)0)->member) *)0) -       \
+                      offsetof(type, member)))
+
 /** A run of bytes that somebody else owns. Not terminated by a zero byte. */
 struct slice {
     const char *data;

@@ -120,6 +120,7 @@ void config_set_defaults(struct config *config) {
 static bool find_and_set(struct config *config, const char *section_name, const char *key,
                          const char *value, unsigned line, struct fault *fault) {
     size_t number = 0; /* of the section's first option */
+    bool is_known = false;
     for (size_t i = 0; i < config->section_count; i++) {
         struct config_section *section = &config->sections[i];
         if (strcmp(section->name, section_name) != 0) {
@@ -133,6 +134,10 @@ static bool find_and_set(struct config *config, const char *section_name, const 
                 return set_option(&section->options[j], section->values, value, fault);
             }
         }
+        is_known = true; /* another module may have declared more of it */
+        number += section->option_count;
+    }
+    if (is_known) {
         fault_set(fault, "unknown key, expected one that --print-config lists in [%.40s]",
                   section_name);
         return false;
@@ -365,7 +370,9 @@ static void print_value(const struct config_option *option, const void *values, 
 void config_print(const struct config *config, FILE *out) {
     for (size_t i = 0; i < config->section_count; i++) {
         const struct config_section *section = &config->sections[i];
-        fprintf(out, "%s[%s]\n", i == 0 ? "" : "\n", section->name);
+        if (i == 0 || strcmp(section->name, config->sections[i - 1].name) != 0) {
+            fprintf(out, "%s[%s]\n", i == 0 ? "" : "\n", section->name);
+        }
         for (size_t j = 0; j < section->option_count; j++) {
             const struct config_option *option = &section->options[j];
             fprintf(out, "; %s", option->help);

@@ -9,6 +9,8 @@
  *      #define X(...) CONFIG_ENTRY_OF(struct journal_options, __VA_ARGS__)
  *      const struct config_option journal_option_table[] = {JOURNAL_OPTIONS(X)};
  *
+ *  Several modules may declare options of one section; they stand one after the other then.
+ *
  *  Kinds: `uint64` (rule: "min..max"), `flag` (yes/no; rule empty), `text` (rule empty, or the
  *  allowed words as "a|b"), `secret` (as text, never printed). The fifth column says whether a
  *  reload may change the value while the process runs (`live`) or not (`start`).

@@ -1,5 +1,6 @@
 /** The text of what went wrong, for a person: filled in where the error happens, passed up beside
- *  the module's own error value, printed once at the top. The caller owns the struct. */
+ *  the module's own error value, printed once at the top. The caller owns the struct;
+ *  one thread at a time. */
 #ifndef ORDERD_BASE_FAULT_H
 #define ORDERD_BASE_FAULT_H
 

@@ -13,6 +13,7 @@ const size_t memory_option_count = ARRAY_COUNT(memory_option_table);
 bool memory_options_divide(const struct memory_options *options, uint64_t other_bytes,
                            struct memory_shares *shares, struct fault *fault) {
     uint64_t budget_bytes = options->budget_mb * MIB;
+    shares->populate = options->populate;
     shares->filter_bytes = options->reference_filter_mb == 0 ? budget_bytes / FILTER_SHARE
                                                              : options->reference_filter_mb * MIB;
     if (shares->filter_bytes + other_bytes >= budget_bytes) {

@@ -25,6 +25,10 @@ void order_slab_deinit(struct order_slab *slab) {
     pages_release(slab->entries, (size_t)slab->capacity * sizeof(*slab->entries));
 }
 
+void order_slab_populate(struct order_slab *slab) {
+    pages_populate(slab->entries, (size_t)slab->capacity * sizeof(*slab->entries));
+}
+
 void order_slab_clear(struct order_slab *slab) {
     pages_clear(slab->entries, (size_t)slab->capacity * sizeof(*slab->entries));
     slab->untouched = 0;

@@ -37,6 +37,9 @@ void order_slab_deinit(struct order_slab *slab);
 /** Every entry is free and untouched again. */
 void order_slab_clear(struct order_slab *slab);
 
+/** Has the system provide the memory of every entry now. */
+void order_slab_populate(struct order_slab *slab);
+
 /** ORDER_SLAB_NONE where every entry is used. */
 uint32_t order_slab_take(struct order_slab *slab);
 void order_slab_give_back(struct order_slab *slab, uint32_t entry);

@@ -46,6 +46,11 @@ struct order_table_usage {
 struct order_table *order_table_create(uint64_t budget_bytes, struct fault *fault);
 void order_table_destroy(struct order_table *table);
 
+/** Takes the memory of every order that fits from the system now. The indices have theirs from the
+ *  beginning; the orders themselves, most of the budget, would get theirs page by page as they
+ *  come. @thread any. */
+void order_table_populate(struct order_table *table);
+
 /** @thread any. */
 void order_table_usage(const struct order_table *table, struct order_table_usage *usage);
 
@@ -68,8 +73,8 @@ size_t order_table_states(const struct order_table *table, const void *ids, size
 
 /** The youngest order with the reference of `reference` (partner_code and partner_order_id), whose
  *  hash is `reference_hash`; false where there is none. A reference that was used again has
- * several: those that are out of the idempotency window may still be here. `out` may be
- * `reference`. */
+ *  several: those that are out of the idempotency window may still be here. `out` may be
+ *  `reference`. */
 MUST_CHECK bool order_table_find(const struct order_table *table,
                                  const struct order_record *reference, uint64_t reference_hash,
                                  struct order_record *out);
@@ -84,7 +89,7 @@ struct order_table_entry {
 
 /** Walks the index: visits every entry of the next `bucket_count` buckets from `*cursor` on (in an
  *  order that spreads over all of it), and moves the cursor; it is 0 again after the last bucket.
- * An order that is there during a whole round is visited in it. */
+ *  An order that is there during a whole round is visited in it. */
 void order_table_scan(const struct order_table *table, uint64_t *cursor, uint64_t bucket_count,
                       void (*visit)(void *context, const struct order_table_entry *entry),
                       void *context);

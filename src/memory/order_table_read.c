@@ -55,7 +55,7 @@ static inline struct bucket_look look_at(const struct id_bucket *bucket, uint64_
 }
 
 /** Searches from `bucket` on, once around at most: in a small table entries may have gone past
- * every bucket. Returns false where the order is absent. */
+ *  every bucket. Returns false where the order is absent. */
 static bool search(const struct order_table *table, uint64_t order_id, uint64_t bucket,
                    struct id_bucket **found, struct bucket_look *look) {
     for (uint64_t looks = 0; looks < table->bucket_count; looks++) {

@@ -99,6 +99,10 @@ struct order_table *order_table_create(uint64_t budget_bytes, struct fault *faul
     return table;
 }
 
+void order_table_populate(struct order_table *table) {
+    order_slab_populate(&table->slab);
+}
+
 void order_table_destroy(struct order_table *table) {
     if (table == NULL) {
         return;

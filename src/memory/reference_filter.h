@@ -36,6 +36,12 @@ struct reference_filter {
 MUST_CHECK bool reference_filter_init(struct reference_filter *filter, uint64_t bytes);
 void reference_filter_deinit(struct reference_filter *filter);
 
+/** True where no key is remembered: a question need not even look into memory. @thread any. */
+static inline bool reference_filter_is_empty(const struct reference_filter *filter) {
+    return (atomic_load_explicit(&filter->keys[0], memory_order_relaxed) |
+            atomic_load_explicit(&filter->keys[1], memory_order_relaxed)) == 0;
+}
+
 void reference_filter_prefetch(const struct reference_filter *filter, uint64_t reference_hash);
 
 /** False: no such reference was added within the window. True: ask the archive. @thread any. */

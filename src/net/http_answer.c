@@ -110,6 +110,8 @@ static void append_head(struct http_connection *connection, const struct http_an
         connection->answer_closes = !has_more_input(connection);
     }
     output_append(&connection->output, status_lines[answer->status]);
+    output_append(&connection->output,
+                  http_date_line(&connection->server->date, loop_now_us(connection->server->loop)));
     if (answer->content_type.size > 0) {
         append_line(connection, SLICE_LITERAL("Content-Type"), answer->content_type);
     }

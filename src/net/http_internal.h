@@ -13,6 +13,7 @@
 
 #include "net/buffer_pool.h"
 #include "net/http_chunks.h"
+#include "net/http_date.h"
 #include "net/http_server.h"
 #include "net/listener.h"
 #include "net/output.h"
@@ -107,6 +108,7 @@ struct http_server {
     struct http_options options;
     struct http_limits limits;
     struct listener listener;
+    struct http_date date;
     struct loop_hook batch_hook;
     struct loop_hook flush_hook;
     struct list_node resume; /* connections to be driven in this iteration */
@@ -164,8 +166,8 @@ void http_connection_hand_over(struct http_connection *connection, struct slice 
 
 /* http_body.c. A step returns true when there may be more to do at once. */
 
-/** Reads what there is room for. Returns the number of bytes; 0: none now, or the end, or broken.
- */
+/** Reads what there is room for. Returns the number of bytes; 0: none now, or the end, or
+ *  broken. */
 size_t http_input_fill(struct http_connection *connection);
 void http_input_release(struct http_connection *connection);
 

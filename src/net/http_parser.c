@@ -360,12 +360,3 @@ bool http_head_next(const struct http_head *head, enum http_field_name name, uin
     }
     return false;
 }
-
-struct slice http_head_find(const struct http_head *head, struct slice lower) {
-    for (uint32_t i = 0; i < head->field_count; i++) {
-        if (http_equal_ignoring_case(head->fields[i].name, lower)) {
-            return head->fields[i].value;
-        }
-    }
-    return (struct slice){NULL, 0};
-}

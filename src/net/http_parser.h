@@ -121,7 +121,4 @@ static inline struct slice http_head_value(const struct http_head *head,
 bool http_head_next(const struct http_head *head, enum http_field_name name, uint32_t *at,
                     struct slice *value);
 
-/** The value of the first field named `lower` (small letters), for names without a constant. */
-struct slice http_head_find(const struct http_head *head, struct slice lower);
-
 #endif

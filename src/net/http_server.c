@@ -22,13 +22,12 @@ static const struct metric_description http_metric_table[] = {HTTP_METRICS(METRI
 
 _Static_assert(sizeof(REFUSED_BODY) - 1 == 106, "as its Content-Length says");
 
-static const struct slice refused_answer =
-    SLICE_LITERAL("HTTP/1.1 503 Service Unavailable\r\n"
-                  "Content-Type: application/problem+json\r\n"
-                  "Retry-After: 1\r\n"
-                  "Connection: close\r\n"
-                  "Content-Length: 106\r\n"
-                  "\r\n" REFUSED_BODY);
+static const struct slice refused_line = SLICE_LITERAL("HTTP/1.1 503 Service Unavailable\r\n");
+static const struct slice refused_rest = SLICE_LITERAL("Content-Type: application/problem+json\r\n"
+                                                       "Retry-After: 1\r\n"
+                                                       "Connection: close\r\n"
+                                                       "Content-Length: 106\r\n"
+                                                       "\r\n" REFUSED_BODY);
 
 /* Connections */
 
@@ -38,13 +37,17 @@ static uint32_t open_connections(const struct http_server *server) {
 
 /** Tells the peer that there are too many connections. */
 static void refuse_connection(struct http_connection *connection) {
-    bool room = http_output_reserve(connection, refused_answer.size);
+    struct http_server *server = connection->server;
+    struct slice date = http_date_line(&server->date, loop_now_us(server->loop));
+    bool room = http_output_reserve(connection, refused_line.size + date.size + refused_rest.size);
     assert(room);
-    output_append(&connection->output, refused_answer);
+    output_append(&connection->output, refused_line);
+    output_append(&connection->output, date);
+    output_append(&connection->output, refused_rest);
     connection->phase = PHASE_CLOSING;
     connection->lingers = true;
-    http_count(&connection->server->metrics.connections_refused_total, 1);
-    http_count(&connection->server->metrics.answers_5xx_total, 1);
+    http_count(&server->metrics.connections_refused_total, 1);
+    http_count(&server->metrics.answers_5xx_total, 1);
 }
 
 void http_server_adopt(struct http_server *server, int fd) {

@@ -140,9 +140,9 @@ struct http_handler_ops {
     /** A stream that was short of room has room again. May be NULL if there are no streams. */
     void (*room)(struct http_handler *handler, struct http_exchange *exchange);
     /** The connection of an unanswered exchange (its body may still have been on its way) or an
-     * open stream is no more: it broke, the peer left, or the server drains and has ended the
-     * stream. Only `user` and `user_words` may still be looked at, now; the answer, if one is being
-     * made, goes nowhere. */
+     *  open stream is no more: it broke, the peer left, or the server drains and has ended the
+     *  stream. Only `user` and `user_words` may still be looked at, now; the answer, if one is
+     *  being made, goes nowhere. */
     void (*gone)(struct http_handler *handler, struct http_exchange *exchange);
 };
 

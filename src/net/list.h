@@ -11,10 +11,6 @@ struct list_node {
     struct list_node *next;
 };
 
-/** The struct of type `type` whose `member` is at `pointer`. */
-#define CONTAINER_OF(pointer, type, member)                                                        \
-    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
-
 static inline void list_init(struct list_node *list) {
     list->previous = list;
     list->next = list;

@@ -101,7 +101,7 @@ static inline void loop_keep_awake(struct loop *loop) {
 }
 
 /** Work was queued for a hook: where the hooks of this iteration are over, or none goes on, the
- * next iteration does not wait. */
+ *  next iteration does not wait. */
 static inline void loop_want_hooks(struct loop *loop) {
     loop->awake |= !loop->hooks_ahead;
 }

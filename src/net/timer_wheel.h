@@ -1,6 +1,6 @@
 /** Timers by the ten thousand: a wheel of three levels (Varghese and Lauck, "Hashed and
- * hierarchical timing wheels", SOSP 1987) in ticks of 8.192 ms. Starting and stopping is a list
- * operation.
+ *  hierarchical timing wheels", SOSP 1987) in ticks of 8.192 ms. Starting and stopping is a list
+ *  operation.
  *
  *  A timer that is moved to a later time stays where it is linked and is linked again when its old
  *  place comes up: so the limit of a busy connection, which is moved at every request, costs one

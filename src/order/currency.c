@@ -17,16 +17,22 @@ static const char codes[][4] = {
     "VND", "VUV", "WST", "XAF", "XCD", "XCG", "XOF", "XPF", "YER", "ZAR", "ZMW", "ZWG",
 };
 
+/** As a number that sorts as the text does. */
+static uint32_t rank(const char code[4]) {
+    return __builtin_bswap32(bytes_load_u32(code));
+}
+
 bool order_currency_is_valid(const char code[4]) {
+    uint32_t wanted = rank(code);
     size_t low = 0;
     size_t high = ARRAY_COUNT(codes);
     while (low < high) {
         size_t middle = (low + high) / 2;
-        int order = memcmp(code, codes[middle], sizeof(codes[middle]));
-        if (order == 0) {
+        uint32_t found = rank(codes[middle]);
+        if (wanted == found) {
             return true;
         }
-        if (order < 0) {
+        if (wanted < found) {
             high = middle;
         } else {
             low = middle + 1;

@@ -150,7 +150,12 @@ static size_t take_digits(struct json_reader *reader) {
 
 static bool take_number(struct json_reader *reader, struct slice *raw) {
     size_t begin = reader->at;
-    if (peek(reader) == '-') {
+    int first = peek(reader);
+    if (first != '-' && (first < '0' || first > '9')) {
+        fail(reader, first < 0 ? "it ends where a value is expected" : "no value begins here");
+        return false;
+    }
+    if (first == '-') {
         reader->at++;
     }
     bool leading_zero = peek(reader) == '0';

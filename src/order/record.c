@@ -2,6 +2,7 @@
 
 #include "base/crc32c.h"
 #include "base/hash.h"
+#include "base/text_masks.h"
 #include "order/currency.h"
 
 /* Which characters a text field may hold. */
@@ -68,34 +69,32 @@ bool order_bank_code_is_valid(struct slice text) {
     return has_only(text, ORDER_BANK_CODE_BYTES, CODE_CHARACTER);
 }
 
-/** True where nothing but zero bytes follows the text. */
-static bool is_padded(const char *field, size_t size, size_t used) {
-    char rest = 0;
-    for (size_t i = used; i < size; i++) {
-        rest = (char)(rest | field[i]);
-    }
-    return rest == 0;
-}
+_Static_assert(offsetof(struct order_record, partner_code) ==
+                       offsetof(struct order_record, bank_code) + ORDER_BANK_CODE_BYTES &&
+                   offsetof(struct order_record, partner_order_id) ==
+                       offsetof(struct order_record, partner_code) + ORDER_PARTNER_CODE_BYTES &&
+                   ORDER_BANK_CODE_BYTES + ORDER_PARTNER_CODE_BYTES +
+                           ORDER_PARTNER_ORDER_ID_BYTES ==
+                       TEXT_MASKS_BYTES,
+               "the texts lie side by side, and their masks are as long as they are");
 
-static bool is_empty(const char *field, size_t size) {
-    return is_padded(field, size, 0);
-}
+/* Where the texts are in their masks. The first may be empty. */
+#define PARTNER_CODE_AT ORDER_BANK_CODE_BYTES
+#define PARTNER_ORDER_ID_AT (ORDER_BANK_CODE_BYTES + ORDER_PARTNER_CODE_BYTES)
 
 static enum order_record_fault check_texts(const struct order_record *record) {
-    struct slice bank_code = ORDER_TEXT(record->bank_code);
-    struct slice partner_code = ORDER_TEXT(record->partner_code);
-    struct slice partner_order_id = ORDER_TEXT(record->partner_order_id);
-    if (!is_padded(record->bank_code, sizeof(record->bank_code), bank_code.size) ||
-        (bank_code.size > 0 && !order_bank_code_is_valid(bank_code))) {
+    struct text_masks masks =
+        text_masks_of((const char *)record + offsetof(struct order_record, bank_code));
+    if (!text_is_padded(masks.code, masks.zero, 0, ORDER_BANK_CODE_BYTES)) {
         return ORDER_RECORD_BAD_BANK_CODE;
     }
-    if (!is_padded(record->partner_code, sizeof(record->partner_code), partner_code.size) ||
-        !order_partner_code_is_valid(partner_code)) {
+    if (record->partner_code[0] == 0 ||
+        !text_is_padded(masks.code, masks.zero, PARTNER_CODE_AT, ORDER_PARTNER_CODE_BYTES)) {
         return ORDER_RECORD_BAD_PARTNER_CODE;
     }
-    if (!is_padded(record->partner_order_id, sizeof(record->partner_order_id),
-                   partner_order_id.size) ||
-        !order_partner_order_id_is_valid(partner_order_id)) {
+    if (record->partner_order_id[0] == 0 ||
+        !text_is_padded(masks.code | masks.dot, masks.zero, PARTNER_ORDER_ID_AT,
+                        ORDER_PARTNER_ORDER_ID_BYTES)) {
         return ORDER_RECORD_BAD_PARTNER_ORDER_ID;
     }
     return ORDER_RECORD_VALID;
@@ -161,7 +160,7 @@ enum order_record_fault order_record_accept_draft(struct order_record *draft,
     if (draft->payment_type == ORDER_PAYMENT_NONE) {
         draft->payment_type = ORDER_PAYMENT_BANK;
     }
-    if (is_empty(draft->currency, sizeof(draft->currency))) {
+    if (bytes_load_u32(draft->currency) == 0) {
         memcpy(draft->currency, currency, sizeof(draft->currency));
     }
     if (draft->format != ORDER_RECORD_FORMAT) {

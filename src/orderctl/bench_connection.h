@@ -49,8 +49,8 @@ static inline bool bench_connection_has_room(const struct bench_connection *conn
     return connection->count < connection->depth;
 }
 
-/** The place of the next request; there is room. It counts once bench_connection_commit is called.
- */
+/** The place of the next request; there is room. It counts once bench_connection_commit is
+ *  called. */
 static inline struct bench_request *bench_connection_next(struct bench_connection *connection) {
     return &connection->requests[(connection->first + connection->count) % connection->depth];
 }
@@ -67,8 +67,8 @@ static inline struct bench_request *bench_connection_oldest(struct bench_connect
 /** The oldest request is answered. */
 void bench_connection_retire(struct bench_connection *connection);
 
-/** As bench_connection_retire, but the same request goes to the end of the ring, to be sent again.
- */
+/** As bench_connection_retire, but the same request goes to the end of the ring, to be sent
+ *  again. */
 void bench_connection_resend(struct bench_connection *connection);
 
 /** Sends what waits, as far as the socket takes it. */

@@ -15,6 +15,24 @@ static void shuffle(struct bench_ids *ids, uint64_t seed) {
     }
 }
 
+static bool reserve(struct bench_ids *ids, size_t count, size_t run_max, struct fault *fault) {
+    ids->count = count;
+    ids->memory_bytes = (count + run_max) * sizeof(uint64_t);
+    ids->ids = pages_reserve(ids->memory_bytes);
+    if (ids->ids == NULL) {
+        fault_set(fault, "no memory for %zu ids", count);
+    }
+    return ids->ids != NULL;
+}
+
+/** Brings them into an order that memory would not like, and repeats the first behind the last. */
+static void arrange(struct bench_ids *ids, size_t run_max, uint64_t seed) {
+    shuffle(ids, seed);
+    for (size_t i = 0; i < run_max; i++) {
+        ids->ids[ids->count + i] = ids->ids[i % ids->count];
+    }
+}
+
 static bool read_file(struct bench_ids *ids, FILE *file, const char *path, size_t run_max,
                       struct fault *fault) {
     if (fseeko(file, 0, SEEK_END) != 0) {
@@ -27,11 +45,7 @@ static bool read_file(struct bench_ids *ids, FILE *file, const char *path, size_
         return false;
     }
     rewind(file);
-    ids->count = (size_t)size / sizeof(uint64_t);
-    ids->memory_bytes = (ids->count + run_max) * sizeof(uint64_t);
-    ids->ids = pages_reserve(ids->memory_bytes);
-    if (ids->ids == NULL) {
-        fault_set(fault, "%s: no memory for %zu ids", path, ids->count);
+    if (!reserve(ids, (size_t)size / sizeof(uint64_t), run_max, fault)) {
         return false;
     }
     if (fread(ids->ids, sizeof(uint64_t), ids->count, file) != ids->count) {
@@ -55,10 +69,18 @@ bool bench_ids_read(struct bench_ids *ids, const char *path, size_t run_max, uin
         bench_ids_release(ids);
         return false;
     }
-    shuffle(ids, seed);
-    for (size_t i = 0; i < run_max; i++) {
-        ids->ids[ids->count + i] = ids->ids[i % ids->count];
+    arrange(ids, run_max, seed);
+    return true;
+}
+
+bool bench_ids_copy(struct bench_ids *ids, const uint64_t *from, size_t count, size_t run_max,
+                    uint64_t seed, struct fault *fault) {
+    *ids = (struct bench_ids){.ids = NULL};
+    if (!reserve(ids, count, run_max, fault)) {
+        return false;
     }
+    memcpy(ids->ids, from, count * sizeof(uint64_t));
+    arrange(ids, run_max, seed);
     return true;
 }
 

@@ -1,10 +1,10 @@
-/** The order ids that a bench asks for, from a file of u64, little-endian.
+/** The order ids that a bench asks for, mostly from a file of u64, little-endian.
  *
  *  They are shuffled once at the start; a request then takes the run that begins at a random place.
  *  Every id is as likely as any other in each request, in no order that memory would like, and
  *  choosing them costs nothing: the request is sent straight from here.
  *
- *  Read-only after bench_ids_read; any thread. */
+ *  Read-only after bench_ids_read or _copy; any thread. */
 #ifndef ORDERD_ORDERCTL_BENCH_IDS_H
 #define ORDERD_ORDERCTL_BENCH_IDS_H
 
@@ -22,6 +22,10 @@ struct bench_ids {
 MUST_CHECK bool bench_ids_read(struct bench_ids *ids, const char *path, size_t run_max,
                                uint64_t seed, struct fault *fault);
 void bench_ids_release(struct bench_ids *ids);
+
+/** The same with `count` ids from memory. */
+MUST_CHECK bool bench_ids_copy(struct bench_ids *ids, const uint64_t *from, size_t count,
+                               size_t run_max, uint64_t seed, struct fault *fault);
 
 /** Writes `count` ids as a file. */
 MUST_CHECK bool bench_ids_write(const char *path, const uint64_t *ids, size_t count,

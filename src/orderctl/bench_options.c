@@ -44,7 +44,7 @@ const struct command_option bench_option_table[BENCH_OPTION_COUNT] = {
     [OPTION_RATE] = {"rate", "N", OPTION_NUMBER, false, 1, RATE_MAX, 0,
                      "Open loop: N items a second, latency counted from when they were due"},
     [OPTION_IDS] = {"ids", "FILE", OPTION_TEXT, false, 0, 0, 0,
-                    "Order ids, 8 bytes each: read; `load` writes it"},
+                    "Order ids, 8 bytes each, to read (default: of new orders); `load` writes it"},
     [OPTION_CPU] = {"cpu", "N", OPTION_NUMBER, false, 0, 1023, 0, "Run on this core only"},
     [OPTION_ALLOW_ABSENT] = {"allow-absent", NULL, OPTION_FLAG, false, 0, 0, 0,
                              "An id that the service does not know is no error"},
@@ -75,7 +75,7 @@ struct kind_defaults {
     uint32_t connections;
     uint32_t batch;
     uint32_t depth;
-    bool needs_ids;
+    bool reads; /* orders that are there */
 };
 
 static const struct kind_defaults kinds[BENCH_KIND_COUNT] = {
@@ -214,14 +214,8 @@ static void read_numbers(struct bench_options *options, const struct command_lin
 }
 
 static bool is_possible(const struct bench_options *options, struct fault *fault) {
-    const struct kind_defaults *defaults = &kinds[options->kind];
     if (options->scatter && options->kind != BENCH_CREATE) {
-        fault_set(fault, "bench %s: --scatter is for create", defaults->name);
-        return false;
-    }
-    if (defaults->needs_ids && options->ids_path == NULL && options->path == NULL) {
-        fault_set(fault, "bench %s: --ids FILE is missing (`bench load` writes one)",
-                  defaults->name);
+        fault_set(fault, "bench %s: --scatter is for create", kinds[options->kind].name);
         return false;
     }
     if (options->kind == BENCH_LOAD && options->orders == 0) {
@@ -260,4 +254,22 @@ bool bench_options_read(struct bench_options *options, const struct command_line
                              "6390", fault);
     }
     return split_url(options, server, fault);
+}
+
+bool bench_options_want_orders(const struct bench_options *options) {
+    return kinds[options->kind].reads && options->ids_path == NULL && options->path == NULL;
+}
+
+bool bench_options_own_load(struct bench_options *load, const struct bench_options *options,
+                            const char *server, struct fault *fault) {
+    const struct kind_defaults *defaults = &kinds[BENCH_LOAD];
+    *load = *options;
+    load->kind = BENCH_LOAD;
+    load->orders = BENCH_OWN_ORDERS;
+    load->connections = defaults->connections;
+    load->threads = 1;
+    load->batch = defaults->batch;
+    load->depth = defaults->depth;
+    load->rate = 0;
+    return split_url(load, server, fault);
 }

@@ -51,6 +51,9 @@ struct bench_options {
     uint64_t final_percent;
 };
 
+/** Orders that a bench which reads makes for itself where it was given no ids. */
+#define BENCH_OWN_ORDERS 10000
+
 /** The options of the command `bench`. */
 #define BENCH_OPTION_COUNT 19
 extern const struct command_option bench_option_table[BENCH_OPTION_COUNT];
@@ -61,5 +64,13 @@ const char *bench_kind_name(enum bench_kind kind);
  *  they are wrong. */
 MUST_CHECK bool bench_options_read(struct bench_options *options, const struct command_line *line,
                                    const char *server, struct fault *fault);
+
+/** True where the bench reads orders and was not told which. */
+bool bench_options_want_orders(const struct bench_options *options);
+
+/** The load that makes them, at the same service. @param server as above. */
+MUST_CHECK bool bench_options_own_load(struct bench_options *load,
+                                       const struct bench_options *options, const char *server,
+                                       struct fault *fault);
 
 #endif

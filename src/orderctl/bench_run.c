@@ -260,12 +260,42 @@ static enum exit_status conclude_load(struct bench_shared *shared, struct bench_
     return status;
 }
 
-enum exit_status bench_run(const struct bench_options *options, struct bench_report *report,
-                           struct fault *fault) {
+/* --- Orders of its own. --- */
+
+/** Makes the orders that are to be read, and takes their ids. */
+static enum exit_status make_orders(struct bench_shared *shared, const struct bench_options *load,
+                                    struct fault *fault) {
+    struct bench_shared loading;
+    struct bench_report report;
+    enum exit_status status = prepare_shared(&loading, load, fault);
+    struct part part = {&loading, load, false};
+    if (status == EXIT_STATUS_DONE) {
+        status = run_part(&part, &report, fault);
+    }
+    uint64_t made = atomic_load(&loading.loaded_count);
+    if (status == EXIT_STATUS_DONE && made != load->orders) {
+        fault_set(fault, "bench: only %llu of %llu orders to be read could be made",
+                  (unsigned long long)made, (unsigned long long)load->orders);
+        status = EXIT_STATUS_REFUSED;
+    }
+    if (status == EXIT_STATUS_DONE &&
+        !bench_ids_copy(&shared->ids, loading.loaded, made, shared->options->batch, random_seed(),
+                        fault)) {
+        status = EXIT_STATUS_REFUSED;
+    }
+    release_shared(&loading);
+    return status;
+}
+
+enum exit_status bench_run(const struct bench_options *options, const struct bench_options *load,
+                           struct bench_report *report, struct fault *fault) {
     struct bench_shared shared;
     memset(report, 0, sizeof(*report));
     enum exit_status status = prepare_shared(&shared, options, fault);
     struct part part = {&shared, options, false};
+    if (status == EXIT_STATUS_DONE && load != NULL) {
+        status = make_orders(&shared, load, fault);
+    }
     if (status == EXIT_STATUS_DONE) {
         status = run_part(&part, report, fault);
     }

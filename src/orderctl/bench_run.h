@@ -17,8 +17,9 @@ struct bench_report {
 
 /** Runs what the options ask for. A run that could not begin or had to end leaves its reason in
  *  `fault`: EXIT_STATUS_UNREACHABLE where the service or a file is at fault. Wrong answers are
- *  EXIT_STATUS_REFUSED, with the report complete. */
-enum exit_status bench_run(const struct bench_options *options, struct bench_report *report,
-                           struct fault *fault);
+ *  EXIT_STATUS_REFUSED, with the report complete.
+ *  @param load NULL, or the load that first makes the orders to be read. */
+enum exit_status bench_run(const struct bench_options *options, const struct bench_options *load,
+                           struct bench_report *report, struct fault *fault);
 
 #endif

@@ -104,7 +104,12 @@ static enum exit_status run_bench(struct session *session, const struct command_
     if (!bench_options_read(&options, line, session->server, &fault)) {
         return session_fail(session, EXIT_STATUS_USAGE, "%s", fault.text);
     }
-    enum exit_status status = bench_run(&options, &report, &fault);
+    struct bench_options load;
+    bool wants_orders = bench_options_want_orders(&options);
+    if (wants_orders && !bench_options_own_load(&load, &options, session->server, &fault)) {
+        return session_fail(session, EXIT_STATUS_USAGE, "%s", fault.text);
+    }
+    enum exit_status status = bench_run(&options, wants_orders ? &load : NULL, &report, &fault);
     bool ended_early = fault.text[0] != 0;
     if (ended_early && report.total.requests == 0) {
         return session_fail(session, status, "%s", fault.text);
@@ -133,6 +138,8 @@ const struct command command_bench = {
         "  http-create  POST /v1/orders, one order a request\n"
         "  resp         GET or MGET at a server that speaks RESP\n"
         "  load         fills the service with --orders N and writes their ids to --ids FILE\n"
+        "\n"
+        "Without --ids the four that read make 10,000 orders first, at --server.\n"
         "\n"
         "Every answer is checked; a wrong one is an error, and an error makes the exit status 1. "
         "What\n"

@@ -6,6 +6,7 @@
 #define TIMEOUT_MS_MAX 86400000
 #define TIMEOUT_MS_DEFAULT 30000
 #define HELP_COLUMN 28
+#define OVERVIEW_COLUMN 37
 
 static const struct command_option global_options[GLOBAL_COUNT] = {
     [GLOBAL_SERVER] = {"server", "URL", OPTION_TEXT, false, 0, 0, 0,
@@ -299,8 +300,7 @@ void command_write_overview(const struct command *commands, size_t command_count
     for (size_t i = 0; i < command_count; i++) {
         char left[HELP_COLUMN * 3];
         (void)snprintf(left, sizeof(left), "  %s %s", commands[i].name, commands[i].positionals);
-        fprintf(out, "%-*s%s%s\n", HELP_COLUMN + 6, left, strlen(left) < HELP_COLUMN + 6 ? "" : " ",
-                commands[i].summary);
+        fprintf(out, "%-*s %s\n", OVERVIEW_COLUMN, left, commands[i].summary);
     }
     fprintf(out, "\n`orderctl COMMAND --help` shows what a command takes. Exit status: 0 done, "
                  "1 refused by\nthe service or damage found, 2 usage, 3 cannot be reached.\n");

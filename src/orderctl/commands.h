@@ -15,6 +15,7 @@ extern const struct command command_import;
 extern const struct command command_verify;
 extern const struct command command_schema;
 extern const struct command command_relay;
+extern const struct command command_audit;
 extern const struct command command_bench;
 
 #endif

@@ -21,9 +21,9 @@ static const struct command command_help = {
 /** The table is put together at run time: the rows are constants of other files. */
 static size_t list_commands(struct command commands[16]) {
     const struct command *const all[] = {
-        &command_create, &command_get,   &command_find_order, &command_set,
-        &command_watch,  &command_stats, &command_import,     &command_verify,
-        &command_schema, &command_relay, &command_bench,      &command_help,
+        &command_create, &command_get,    &command_find_order, &command_set,    &command_watch,
+        &command_stats,  &command_import, &command_verify,     &command_schema, &command_relay,
+        &command_audit,  &command_bench,  &command_help,
     };
     for (size_t i = 0; i < ARRAY_COUNT(all); i++) {
         commands[i] = *all[i];

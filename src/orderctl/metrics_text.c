@@ -1,6 +1,7 @@
 #include "orderctl/metrics_text.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define SAMPLES_FIRST 64
@@ -142,7 +143,7 @@ static bool take_line(struct metrics_scrape *scrape, struct sample_line line) {
 }
 
 bool metrics_scrape_read(struct metrics_scrape *scrape, struct slice text) {
-    *scrape = (struct metrics_scrape){.text = malloc(text.size + 1)};
+    *scrape = (struct metrics_scrape){.text = malloc(text.size + 1), .text_size = text.size};
     if (scrape->text == NULL) {
         return false;
     }
@@ -175,6 +176,32 @@ const struct metrics_sample *metrics_find(const struct metrics_scrape *scrape, c
         }
     }
     return NULL;
+}
+
+/** True where `name="value"` is one of the labels. */
+static bool has_label(struct slice labels, const char *name, const char *value) {
+    char wanted[128];
+    int size = snprintf(wanted, sizeof(wanted), "%s=\"%s\"", name, value);
+    if (size < 0 || (size_t)size >= sizeof(wanted) || labels.size < (size_t)size) {
+        return false;
+    }
+    const char *found = memmem(labels.data, labels.size, wanted, (size_t)size);
+    return found != NULL && (found == labels.data || found[-1] == ',');
+}
+
+bool metrics_find_labelled(const struct metrics_scrape *scrape, const char *metric,
+                           const char *name, const char *value, double *number) {
+    const char *end = scrape->text + scrape->text_size;
+    for (const char *at = scrape->text; at < end; at += strlen(at) + 1) {
+        struct sample_line line;
+        if (*at != '#' && read_line(at, at + strlen(at), &line) &&
+            slice_equal(line.name, slice_from_text(metric)) &&
+            has_label(line.labels, name, value)) {
+            *number = line.value;
+            return true;
+        }
+    }
+    return false;
 }
 
 double metrics_growth(const struct metrics_sample *before, const struct metrics_sample *after) {

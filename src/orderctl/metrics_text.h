@@ -21,7 +21,8 @@ struct metrics_sample {
 };
 
 struct metrics_scrape {
-    char *text;                     /* owned */
+    char *text; /* owned; a zero byte after each line */
+    size_t text_size;
     struct metrics_sample *samples; /* owned */
     size_t sample_count;
     size_t sample_capacity;
@@ -33,6 +34,11 @@ void metrics_scrape_release(struct metrics_scrape *scrape);
 
 /** NULL where there is no such sample. */
 const struct metrics_sample *metrics_find(const struct metrics_scrape *scrape, const char *name);
+
+/** The value of the sample that has the label `name`=`value`, which no other sample of that name
+ * has. False where there is none. */
+MUST_CHECK bool metrics_find_labelled(const struct metrics_scrape *scrape, const char *metric,
+                                      const char *name, const char *value, double *number);
 
 /** How much a counter, or a histogram's sum, has grown; its whole value without a `before`. */
 double metrics_growth(const struct metrics_sample *before, const struct metrics_sample *after);

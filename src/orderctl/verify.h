@@ -6,7 +6,7 @@
  *  known of each order meanwhile is 32 bytes (verify_orders.h).
  *
  *  What it finds goes into a report: damage is a finding, of which the first ones are kept whole
- * and all are counted. One thread. */
+ *  and all are counted. One thread. */
 #ifndef ORDERD_ORDERCTL_VERIFY_H
 #define ORDERD_ORDERCTL_VERIFY_H
 

@@ -268,7 +268,9 @@ static void check_twice(struct archive_check *check) {
 
 static void check_references(struct archive_check *check) {
     struct fault fault;
-    qsort(check->holders, check->holder_count, sizeof(*check->holders), compare_holders);
+    if (check->holder_count > 0) {
+        qsort(check->holders, check->holder_count, sizeof(*check->holders), compare_holders);
+    }
     check_twice(check);
     if (check->archive == NULL) {
         return;

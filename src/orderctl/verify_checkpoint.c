@@ -13,7 +13,7 @@ struct reading {
 };
 
 static struct reading *reading_of(struct checkpoint_visitor *visitor) {
-    return (struct reading *)((char *)visitor - offsetof(struct reading, visitor));
+    return CONTAINER_OF(visitor, struct reading, visitor);
 }
 
 static void pass_block(struct reading *reading, size_t payload_bytes) {

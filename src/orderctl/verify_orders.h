@@ -51,7 +51,7 @@ void verify_orders_prefetch(const struct verify_orders *orders, uint64_t order_i
 struct verify_order *verify_orders_each(const struct verify_orders *orders, uint64_t *at);
 
 /** Two halves: a checksum of the reference beside its 64-bit hash, and one of the other members
- * that no change may touch (amount, creation time, currency, payment type). */
+ *  that no change may touch (amount, creation time, currency, payment type). */
 uint32_t verify_identity(const struct order_record *record);
 
 #define VERIFY_IDENTITY_REFERENCE UINT32_C(0xffff0000)

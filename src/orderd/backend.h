@@ -19,7 +19,8 @@ struct backend {
     bool has_commands;          /* creates and changes are served here */
     bool has_queries;           /* reads are */
     struct order_cache *beside; /* written beside the store; NULL: the cache is its own memory */
-    bool memory_may_lag;        /* see query_parts */
+    bool memory_may_lag;        /* see query_parts, as the next */
+    const _Atomic int64_t *memory_current_until;
     struct api_readiness readiness;
 };
 
@@ -27,8 +28,8 @@ struct backend_ops {
     /** Starts its threads and the pipelines, once the workers have been made: what watches the
      *  change log is registered before anything runs. */
     bool (*start)(struct backend *backend, struct fault *fault);
-    /** Ends the pipelines and its threads, and closes everything. Nobody uses the ports any more.
-     */
+    /** Ends the pipelines and its threads, and closes everything. Nobody uses the ports any
+     *  more. */
     void (*close)(struct backend *backend);
 };
 

@@ -1,6 +1,7 @@
 #include "orderd/backend_cluster.h"
 
 #include "orderd/change_log_none.h"
+#include "orderd/memory_cluster.h"
 #include "orderd/pipelines_cluster.h"
 
 #include <stdlib.h>
@@ -27,7 +28,8 @@ static bool needs_redis(const struct roles *roles) {
 
 static bool needs_kafka(const struct roles *roles) {
     return roles->has[ROLE_RELAY] || roles->has[ROLE_CACHE] || roles->has[ROLE_REFRESH] ||
-           roles->has[ROLE_RESULTS] || roles->has[ROLE_QUERY] || roles->has[ROLE_ARCHIVE];
+           roles->has[ROLE_RESULTS] || roles->has[ROLE_QUERY] || roles->has[ROLE_ARCHIVE] ||
+           roles->has[ROLE_AUDIT];
 }
 
 /* --- Readiness. --- */
@@ -97,6 +99,9 @@ static bool open_cassandra(struct backend_cluster *cluster, struct fault *fault)
         .password = getenv("ORDERD_CASSANDRA_PASSWORD"),
         .log = parts->log,
         .metrics = parts->metrics,
+        .settle_us = cluster_has(cluster, ROLE_ARCHIVE) || cluster_has(cluster, ROLE_AUDIT)
+                         ? (int64_t)parts->options->cluster_archiver.settle_seconds * 1000000
+                         : 0,
         .seed = seed,
     };
     cluster->cassandra = cassandra_open(&cassandra_parts, fault);
@@ -158,7 +163,20 @@ static bool open_memory(struct backend_cluster *cluster, struct fault *fault) {
                          : TABLE_BYTES_MIN;
     cluster->table = order_table_create(bytes, fault);
     cluster->backend.table = cluster->table;
-    return cluster->table != NULL;
+    if (cluster->table == NULL || !cluster_has(cluster, ROLE_QUERY)) {
+        return cluster->table != NULL;
+    }
+    if (cluster->parts.options->memory.populate) {
+        order_table_populate(cluster->table);
+    }
+    cluster->memory = memory_cluster_open(&cluster->parts, cluster->table, fault);
+    if (cluster->memory == NULL) {
+        return false;
+    }
+    cluster->backend.changes = memory_cluster_changes(cluster->memory);
+    cluster->backend.cache = memory_cluster_cache(cluster->memory);
+    cluster->backend.memory_current_until = memory_cluster_current_until(cluster->memory);
+    return true;
 }
 
 /* --- The look-up and its thread. --- */
@@ -219,6 +237,7 @@ static void close_backend(struct backend *backend) {
     struct backend_cluster *cluster = (struct backend_cluster *)backend;
     pipelines_cluster_stop(cluster->pipelines);
     pipeline_thread_join(&cluster->lookup_thread);
+    memory_cluster_close(cluster->memory);
     if (cluster->mariadb != NULL) {
         mariadb_close(cluster->mariadb);
     }
@@ -249,6 +268,7 @@ static bool start_backend(struct backend *backend, struct fault *fault) {
         }
     }
     if (!mariadb_start(cluster->mariadb, fault) || !redis_start(cluster->redis, fault) ||
+        (cluster->memory != NULL && !memory_cluster_start(cluster->memory, fault)) ||
         (cluster->lookup != NULL &&
          !pipeline_thread_start(&cluster->lookup_thread, "lookup", fault))) {
         return false;

@@ -19,6 +19,7 @@ struct backend_cluster {
     struct redis *redis;
     struct kafka_writer *kafka; /* NULL where no role writes to a topic */
     struct order_table *table;
+    struct memory_cluster *memory; /* NULL: no reads are served */
     struct change_log no_changes;
     struct lookup_cluster *lookup;
     struct pipeline_thread lookup_thread;

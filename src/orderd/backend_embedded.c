@@ -15,8 +15,7 @@ struct backend_embedded {
 
 static bool is_ready(const struct api_readiness *readiness, struct text *reason) {
     const struct backend_embedded *backend =
-        (const struct backend_embedded *)((const char *)readiness -
-                                          offsetof(struct backend_embedded, backend.readiness));
+        CONTAINER_OF(readiness, const struct backend_embedded, backend.readiness);
     const char *why;
     if (embedded_is_ready(backend->embedded, &why)) {
         return true;

@@ -1,4 +1,5 @@
-/** A log of changes for a process that follows none: a read answers that it is not available. */
+/** A log of changes for a process that follows none: a read answers that it is not available.
+ *  It has no state: any thread. */
 #ifndef ORDERD_ORDERD_CHANGE_LOG_NONE_H
 #define ORDERD_ORDERD_CHANGE_LOG_NONE_H
 

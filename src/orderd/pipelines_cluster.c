@@ -3,7 +3,9 @@
 #include "adapter/kafka/kafka_reader.h"
 #include "adapter/mariadb/mariadb_shard_store.h"
 #include "adapter/mariadb_binlog/binlog_source.h"
+#include "orderd/audit_cluster.h"
 #include "pipeline/cache.h"
+#include "pipeline/cluster_archiver.h"
 #include "pipeline/expiry.h"
 #include "pipeline/refill.h"
 #include "pipeline/refresh.h"
@@ -33,6 +35,7 @@ struct pipelines_cluster {
     struct mariadb_settings settings;
     struct pipeline_thread relay_thread;
     struct pipeline_thread cache_thread;
+    struct pipeline_thread archive_thread;
     struct pipeline_thread upkeep_thread;
     struct shard_pipelines shards[MARIADB_SHARDS_MAX];
     struct kafka_reader *changes;
@@ -40,10 +43,13 @@ struct pipelines_cluster {
     struct kafka_reader *refreshes;
     struct refresh *refresh;
     struct refill *refill;
+    struct kafka_reader *finals;
+    struct cluster_archiver *archiver;
     struct kafka_reader *balance;
     struct results_pipeline *results;
     struct tenure expiry_tenure;
     struct expiry_pipeline expiry;
+    struct audit_cluster *audit;
 };
 
 /* --- The pipelines as units of a thread. --- */
@@ -61,10 +67,15 @@ UNIT(cache, cache_pipeline, cache_pipeline_step, cache_pipeline_is_busy)
 UNIT(refresh, refresh, refresh_step, refresh_is_busy)
 UNIT(refill, refill, refill_step, refill_is_busy)
 UNIT(results, results_pipeline, results_pipeline_step, results_pipeline_is_busy)
+UNIT(archiver, cluster_archiver, cluster_archiver_step, cluster_archiver_is_busy)
 UNIT(tenure, tenure, tenure_step, tenure_is_busy)
 
 static void stop_relay(void *context) {
     relay_stop(context);
+}
+
+static void stop_archiver(void *context) {
+    cluster_archiver_stop(context);
 }
 
 static void stop_tenure(void *context) {
@@ -176,6 +187,40 @@ static bool make_cache(struct pipelines_cluster *pipelines, struct fault *fault)
     pipeline_thread_add(&pipelines->cache_thread,
                         &(struct pipeline_unit){pipelines->cache, step_cache, is_cache_busy, NULL,
                                                 &cluster->parts.clock->clock});
+    return true;
+}
+
+/* --- The archive. --- */
+
+static bool make_archiver(struct pipelines_cluster *pipelines, struct fault *fault) {
+    struct backend_cluster *cluster = pipelines->cluster;
+    pipelines->finals = make_reader(pipelines, KAFKA_ORDERS_CHANGES, "orderd-archive",
+                                    "pipeline=\"archive\"", fault);
+    if (pipelines->finals == NULL) {
+        return false;
+    }
+    struct cluster_archiver_parts parts = {
+        .options = &cluster->parts.options->cluster_archiver,
+        .clock = &cluster->parts.clock->clock,
+        .monotonic = &clock_monotonic,
+        .log = cluster->parts.log,
+        .store = cluster->backend.store,
+        .archive = cluster->backend.archive,
+        .changes = kafka_reader_port(pipelines->finals),
+        .archived = kafka_writer_topic(cluster->kafka, KAFKA_ORDERS_ARCHIVED),
+        .mailbox = &pipelines->archive_thread.mailbox,
+    };
+    pipelines->archiver = cluster_archiver_create(&parts);
+    if (pipelines->archiver == NULL) {
+        return false;
+    }
+    metrics_register(cluster->parts.metrics, "archiver", NULL, cluster_archiver_metric_table,
+                     cluster_archiver_metric_count, cluster_archiver_metrics(pipelines->archiver));
+    metrics_register(cluster->parts.metrics, "settling", NULL, settling_metric_table,
+                     settling_metric_count, cluster_archiver_settling_metrics(pipelines->archiver));
+    pipeline_thread_add(&pipelines->archive_thread,
+                        &(struct pipeline_unit){pipelines->archiver, step_archiver,
+                                                is_archiver_busy, stop_archiver, &clock_monotonic});
     return true;
 }
 
@@ -333,6 +378,7 @@ static bool make_all(struct pipelines_cluster *pipelines, struct fault *fault) {
     const struct roles *roles = &pipelines->cluster->roles;
     if (!make_shards(pipelines, fault) ||
         (roles->has[ROLE_CACHE] && !make_cache(pipelines, fault)) ||
+        (roles->has[ROLE_ARCHIVE] && !make_archiver(pipelines, fault)) ||
         (roles->has[ROLE_REFRESH] && !make_refresh(pipelines, fault)) ||
         (roles->has[ROLE_RESULTS] && !make_results(pipelines, fault))) {
         return false;
@@ -347,6 +393,7 @@ static bool make_threads(struct pipelines_cluster *pipelines) {
     size_t shards = pipelines->settings.shard_count;
     return pipeline_thread_init(&pipelines->relay_thread, shards * RELAY_OUTSTANDING_MAX) &&
            pipeline_thread_init(&pipelines->cache_thread, CACHE_PIPELINE_OUTSTANDING_MAX) &&
+           pipeline_thread_init(&pipelines->archive_thread, CLUSTER_ARCHIVER_OUTSTANDING_MAX) &&
            pipeline_thread_init(&pipelines->upkeep_thread,
                                 REFRESH_OUTSTANDING_MAX + REFILL_OUTSTANDING_MAX +
                                     RESULTS_OUTSTANDING_MAX + EXPIRY_OUTSTANDING_MAX +
@@ -356,8 +403,8 @@ static bool make_threads(struct pipelines_cluster *pipelines) {
 
 static bool start_threads(struct pipelines_cluster *pipelines, struct fault *fault) {
     struct pipeline_thread *threads[] = {&pipelines->relay_thread, &pipelines->cache_thread,
-                                         &pipelines->upkeep_thread};
-    static const char *const names[] = {"relay", "cache", "upkeep"};
+                                         &pipelines->archive_thread, &pipelines->upkeep_thread};
+    static const char *const names[] = {"relay", "cache", "archive", "upkeep"};
     for (size_t i = 0; i < ARRAY_COUNT(threads); i++) {
         if (threads[i]->unit_count > 0 && !pipeline_thread_start(threads[i], names[i], fault)) {
             return false;
@@ -392,9 +439,13 @@ static void release(struct pipelines_cluster *pipelines) {
     }
     release_reader(pipelines->changes);
     release_reader(pipelines->refreshes);
+    release_reader(pipelines->finals);
     release_reader(pipelines->balance);
     if (pipelines->cache != NULL) {
         cache_pipeline_destroy(pipelines->cache);
+    }
+    if (pipelines->archiver != NULL) {
+        cluster_archiver_destroy(pipelines->archiver);
     }
     if (pipelines->refresh != NULL) {
         refresh_destroy(pipelines->refresh);
@@ -407,8 +458,17 @@ static void release(struct pipelines_cluster *pipelines) {
     }
     pipeline_thread_deinit(&pipelines->relay_thread);
     pipeline_thread_deinit(&pipelines->cache_thread);
+    pipeline_thread_deinit(&pipelines->archive_thread);
     pipeline_thread_deinit(&pipelines->upkeep_thread);
     free(pipelines);
+}
+
+static bool start_audit(struct pipelines_cluster *pipelines, struct fault *fault) {
+    if (!pipelines->cluster->roles.has[ROLE_AUDIT]) {
+        return true;
+    }
+    pipelines->audit = audit_cluster_start(pipelines->cluster, fault);
+    return pipelines->audit != NULL;
 }
 
 struct pipelines_cluster *pipelines_cluster_start(struct backend_cluster *cluster,
@@ -426,7 +486,7 @@ struct pipelines_cluster *pipelines_cluster_start(struct backend_cluster *cluste
         return NULL;
     }
     if (!make_threads(pipelines) || !make_all(pipelines, fault) ||
-        !start_threads(pipelines, fault)) {
+        !start_threads(pipelines, fault) || !start_audit(pipelines, fault)) {
         pipelines_cluster_stop(pipelines);
         return NULL;
     }
@@ -437,11 +497,14 @@ void pipelines_cluster_stop(struct pipelines_cluster *pipelines) {
     if (pipelines == NULL) {
         return;
     }
+    audit_cluster_stop(pipelines->audit);
     pipeline_thread_stop(&pipelines->relay_thread);
     pipeline_thread_stop(&pipelines->cache_thread);
+    pipeline_thread_stop(&pipelines->archive_thread);
     pipeline_thread_stop(&pipelines->upkeep_thread);
     pipeline_thread_join(&pipelines->relay_thread);
     pipeline_thread_join(&pipelines->cache_thread);
+    pipeline_thread_join(&pipelines->archive_thread);
     pipeline_thread_join(&pipelines->upkeep_thread);
     release(pipelines);
 }

@@ -1,5 +1,5 @@
-/** The pipelines that the roles of an instance of a cluster name, on three threads: the relays, the
- *  cache, and the rest. */
+/** The pipelines that the roles of an instance of a cluster name, on four threads: the relays, the
+ *  cache, the archive, and the rest. */
 #ifndef ORDERD_ORDERD_PIPELINES_CLUSTER_H
 #define ORDERD_ORDERD_PIPELINES_CLUSTER_H
 

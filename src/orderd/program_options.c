@@ -130,11 +130,14 @@ static void compose(struct program_options *options) {
         {"memory", memory_option_table, memory_option_count, &options->memory},
         {"journal", journal_option_table, journal_option_count, &options->journal},
         {"archive", archive_option_table, archive_option_count, &options->archive},
+        {"archive", cluster_archiver_option_table, cluster_archiver_option_count,
+         &options->cluster_archiver},
         {"http", http_option_table, HTTP_OPTION_COUNT, &options->http},
         {"api", api_option_table, api_option_count, &options->api},
         {"resp", resp_option_table, RESP_OPTION_COUNT, &options->resp},
         {"lookup", lookup_option_table, lookup_option_count, &options->lookup},
         {"refresh", refresh_option_table, refresh_option_count, &options->refresh},
+        {"audit", audit_option_table, audit_option_count, &options->audit},
         {"mysql", mysql_option_table, mysql_option_count, &options->mysql},
         {"binlog", binlog_option_table, binlog_option_count, &options->binlog},
         {"redis", redis_option_table, redis_option_count, &options->redis},
@@ -185,6 +188,18 @@ static bool check_listen(const struct program_options *options, const char *key,
     return true;
 }
 
+/** Judges what each server's options come to; names in them are looked up. */
+static bool check_servers(const struct program_options *options, struct fault *fault) {
+    struct mariadb_settings mariadb;
+    struct redis_settings redis;
+    struct cassandra_terms cassandra;
+    return mariadb_settings_read(&options->mysql, getenv(MARIADB_PASSWORD_VARIABLE), &mariadb,
+                                 fault) &&
+           redis_settings_read(&options->redis, getenv(REDIS_PASSWORD_VARIABLE), &redis, fault) &&
+           cassandra_options_read(&options->cassandra, getenv("ORDERD_CASSANDRA_PASSWORD"),
+                                  &cassandra, fault);
+}
+
 static bool check_combinations(const struct program_options *options, struct order_terms *terms,
                                struct fault *fault) {
     const char *resp = options->resp.listen.text;
@@ -200,6 +215,9 @@ static bool check_combinations(const struct program_options *options, struct ord
     if (!program_options_is_cluster(options) && strcmp(options->server.roles.text, "all") != 0) {
         fault_set(fault, "server.roles: expected \"all\" with store.hot = embedded, got \"%.80s\"",
                   options->server.roles.text);
+        return false;
+    }
+    if (program_options_is_cluster(options) && !check_servers(options, fault)) {
         return false;
     }
     return order_options_read(&options->order, terms, fault);

@@ -13,6 +13,8 @@
 #include "net/http_server.h"
 #include "net/resp_server.h"
 #include "orderd/roles.h"
+#include "pipeline/audit.h"
+#include "pipeline/cluster_archiver.h"
 #include "pipeline/refresh.h"
 #include "service/lookup_cluster.h"
 #include "service/order_options.h"
@@ -41,7 +43,7 @@ struct store_options {
     STORE_OPTIONS(CONFIG_FIELD)
 };
 
-#define PROGRAM_SECTIONS 16
+#define PROGRAM_SECTIONS 18
 
 struct program_options {
     struct server_options server;
@@ -55,6 +57,8 @@ struct program_options {
     struct resp_options resp;
     struct lookup_options lookup;
     struct refresh_options refresh;
+    struct audit_options audit;
+    struct cluster_archiver_options cluster_archiver; /* more of [archive] */
     struct mysql_options mysql;
     struct binlog_options binlog;
     struct redis_options redis;

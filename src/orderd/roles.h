@@ -1,4 +1,4 @@
-/** What a process of a cluster does: `server.roles`. */
+/** What a process of a cluster does: `server.roles`. Pure functions, any thread. */
 #ifndef ORDERD_ORDERD_ROLES_H
 #define ORDERD_ORDERD_ROLES_H
 

@@ -88,6 +88,7 @@ static bool make_services(struct worker *worker, const struct worker_parts *part
         .mailbox = &worker->mailbox,
         .window_us = parts->terms->window_us,
         .memory_may_lag = backend->memory_may_lag,
+        .memory_current_until = backend->memory_current_until,
     };
     if (backend->has_commands) {
         worker->command = command_service_create(&command_parts);

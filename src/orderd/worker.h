@@ -1,5 +1,5 @@
 /** A network thread: event loop, HTTP and RESP server, and an instance of the API and its services.
- * All workers listen on the same address (SO_REUSEPORT) and share nothing but the ports. */
+ *  All workers listen on the same address (SO_REUSEPORT) and share nothing but the ports. */
 #ifndef ORDERD_ORDERD_WORKER_H
 #define ORDERD_ORDERD_WORKER_H
 

@@ -88,8 +88,7 @@ static int compare_ids(const void *left, const void *right) {
 }
 
 static void scanned(struct port_request *request) {
-    struct archiver *archiver =
-        (struct archiver *)((char *)request - offsetof(struct archiver, scan.request));
+    struct archiver *archiver = CONTAINER_OF(request, struct archiver, scan.request);
     archiver->busy = false;
     archiver->count = archiver->scan.count;
     if (archiver->scan.result != ORDER_RESULT_FOUND) {
@@ -108,8 +107,7 @@ static void scanned(struct port_request *request) {
 }
 
 static void put_done(struct port_request *request) {
-    struct archiver *archiver =
-        (struct archiver *)((char *)request - offsetof(struct archiver, put.request));
+    struct archiver *archiver = CONTAINER_OF(request, struct archiver, put.request);
     archiver->busy = false;
     keep_only(archiver, ORDER_RESULT_STORED, "written to the archive");
     archiver->state = ARCHIVER_WRITTEN;
@@ -135,8 +133,7 @@ static void judge_copies(struct archiver *archiver) {
 }
 
 static void read_back(struct port_request *request) {
-    struct archiver *archiver =
-        (struct archiver *)((char *)request - offsetof(struct archiver, get.request));
+    struct archiver *archiver = CONTAINER_OF(request, struct archiver, get.request);
     archiver->busy = false;
     judge_copies(archiver);
     keep_only(archiver, ORDER_RESULT_FOUND, "read back from the archive as they were");
@@ -147,8 +144,7 @@ static void read_back(struct port_request *request) {
 }
 
 static void released(struct port_request *request) {
-    struct archiver *archiver =
-        (struct archiver *)((char *)request - offsetof(struct archiver, release.request));
+    struct archiver *archiver = CONTAINER_OF(request, struct archiver, release.request);
     archiver->busy = false;
     keep_only(archiver, ORDER_RESULT_RELEASED, "released");
     metric_add(&archiver->metrics.archived_total, archiver->count);

@@ -2,9 +2,9 @@
  *
  *  It asks the store for final orders (those that the store has noticed; all of them after the
  *  start, after a failure, and every minute), writes them to the archive, reads them back, compares
- * every byte, and only then lets the store release them. Each step may be repeated: after a crash
- * or an unknown outcome it begins again from the store, which still has the order. An order that
- * does not read back as it was written stays where it is, counted and logged.
+ *  every byte, and only then lets the store release them. Each step may be repeated: after a crash
+ *  or an unknown outcome it begins again from the store, which still has the order. An order that
+ *  does not read back as it was written stays where it is, counted and logged.
  *
  *  A plain state machine: archiver_step begins what can be begun; completions arrive through the
  *  mailbox of the pipelines' thread, which drives it (the simulator drives it instead). */

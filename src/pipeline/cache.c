@@ -88,8 +88,7 @@ static bool all_stored(const struct cache_pipeline *pipeline) {
 }
 
 static void read_done(struct port_request *request) {
-    struct cache_pipeline *pipeline =
-        (struct cache_pipeline *)((char *)request - offsetof(struct cache_pipeline, read.request));
+    struct cache_pipeline *pipeline = CONTAINER_OF(request, struct cache_pipeline, read.request);
     int64_t now_us = clock_now_us(pipeline->clock);
     struct cache_flight *flight = free_flight(pipeline);
     pipeline->reading = false;
@@ -128,8 +127,7 @@ static void read_done(struct port_request *request) {
 
 /** Keeps what the cache did not take. */
 static void put_done(struct port_request *request) {
-    struct cache_flight *flight =
-        (struct cache_flight *)((char *)request - offsetof(struct cache_flight, put.request));
+    struct cache_flight *flight = CONTAINER_OF(request, struct cache_flight, put.request);
     struct cache_pipeline *pipeline = flight->pipeline;
     int64_t now_us = clock_now_us(pipeline->clock);
     size_t kept = 0;
@@ -157,9 +155,7 @@ static void put_done(struct port_request *request) {
 }
 
 static void commit_done(struct port_request *request) {
-    struct cache_pipeline *pipeline =
-        (struct cache_pipeline *)((char *)request -
-                                  offsetof(struct cache_pipeline, commit.request));
+    struct cache_pipeline *pipeline = CONTAINER_OF(request, struct cache_pipeline, commit.request);
     pipeline->committing = false;
     switch (pipeline->commit.result) {
     case ORDER_RESULT_STORED:

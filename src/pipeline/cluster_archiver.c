@@ -155,7 +155,7 @@ static void take_message(struct cluster_archiver *archiver, const struct topic_m
 }
 
 /** While the topic has a backlog, and until what was last read of it has settled, most of what a
- * scan would find is on its way already. */
+ *  scan would find is on its way already. */
 static void postpone_scan(struct cluster_archiver *archiver) {
     int64_t settle_us = (int64_t)archiver->parts.options->settle_seconds * 1000000;
     int64_t at_us = monotonic_us(archiver) + settle_us + BACKLOG_PAUSE_US;
@@ -164,7 +164,7 @@ static void postpone_scan(struct cluster_archiver *archiver) {
 
 static void read_done(struct port_request *request) {
     struct cluster_archiver *archiver =
-        (struct cluster_archiver *)((char *)request - offsetof(struct cluster_archiver, read));
+        CONTAINER_OF(request, struct cluster_archiver, read.request);
     archiver->busy = false;
     if (archiver->read.result != ORDER_RESULT_FOUND) {
         try_again(archiver);
@@ -190,7 +190,7 @@ static void read_done(struct port_request *request) {
 
 static void scan_done(struct port_request *request) {
     struct cluster_archiver *archiver =
-        (struct cluster_archiver *)((char *)request - offsetof(struct cluster_archiver, scan));
+        CONTAINER_OF(request, struct cluster_archiver, scan.request);
     int64_t now_us = monotonic_us(archiver);
     archiver->busy = false;
     archiver->scanned = true;
@@ -280,8 +280,7 @@ static void go_on(struct cluster_archiver *archiver, const uint8_t *fates, bool 
 }
 
 static void put_done(struct port_request *request) {
-    struct cluster_archiver *archiver =
-        (struct cluster_archiver *)((char *)request - offsetof(struct cluster_archiver, put));
+    struct cluster_archiver *archiver = CONTAINER_OF(request, struct cluster_archiver, put.request);
     bool answered = false;
     archiver->busy = false;
     for (size_t i = 0; i < archiver->count; i++) {
@@ -313,8 +312,7 @@ static enum fate judge_copy(struct cluster_archiver *archiver, size_t number) {
 }
 
 static void read_back(struct port_request *request) {
-    struct cluster_archiver *archiver =
-        (struct cluster_archiver *)((char *)request - offsetof(struct cluster_archiver, get));
+    struct cluster_archiver *archiver = CONTAINER_OF(request, struct cluster_archiver, get.request);
     bool answered = false;
     archiver->busy = false;
     for (size_t i = 0; i < archiver->count; i++) {
@@ -348,7 +346,7 @@ static void begin_publish(struct cluster_archiver *archiver) {
 
 static void publish_done(struct port_request *request) {
     struct cluster_archiver *archiver =
-        (struct cluster_archiver *)((char *)request - offsetof(struct cluster_archiver, publish));
+        CONTAINER_OF(request, struct cluster_archiver, publish.request);
     archiver->busy = false;
     for (size_t i = 0; i < archiver->count; i++) {
         if (archiver->results[i] != ORDER_RESULT_STORED) {
@@ -369,7 +367,7 @@ static void publish_done(struct port_request *request) {
 
 static void commit_done(struct port_request *request) {
     struct cluster_archiver *archiver =
-        (struct cluster_archiver *)((char *)request - offsetof(struct cluster_archiver, commit));
+        CONTAINER_OF(request, struct cluster_archiver, commit.request);
     archiver->busy = false;
     enter(archiver, ARCHIVER_COLLECT);
     if (archiver->commit.result == ORDER_RESULT_UNAVAILABLE) {

@@ -1,20 +1,20 @@
 /** The archive pipeline of a cluster: moves final orders from the store to the archive. Step 5 of
- * the command side.
+ *  the command side.
  *
  *  It follows orders.changes; a batch of final orders is written to the archive, read back,
- * compared byte for byte, and told of in orders.archived; then its messages are committed, and the
- * orders settle before they leave the store (settling.h). Between batches a slow scan walks over
- * the store for final orders that stayed there: those whose message was lost or whose batch was
- * interrupted.
+ *  compared byte for byte, and told of in orders.archived; then its messages are committed, and the
+ *  orders settle before they leave the store (settling.h). Between batches a slow scan walks over
+ *  the store for final orders that stayed there: those whose message was lost or whose batch was
+ *  interrupted.
  *
  *  Every step may be repeated: after a crash, messages that were not committed come again, and what
  *  was committed and not released is still in the store for the scan. While a tier does not answer
  *  the batch is tried again and again, with pauses, and nothing more is read: a backlog stays in
- * the topic, and memory is what was reserved at the start. An order that alone is not taken, or
- * does not read back as it was written, is counted, logged and left in the store.
+ *  the topic, and memory is what was reserved at the start. An order that alone is not taken, or
+ *  does not read back as it was written, is counted, logged and left in the store.
  *
  *  A plain state machine: cluster_archiver_step begins what can be begun; completions arrive
- * through the mailbox of the thread that drives it. */
+ *  through the mailbox of the thread that drives it. */
 #ifndef ORDERD_PIPELINE_CLUSTER_ARCHIVER_H
 #define ORDERD_PIPELINE_CLUSTER_ARCHIVER_H
 
@@ -91,11 +91,11 @@ struct settling_metrics *cluster_archiver_settling_metrics(struct cluster_archiv
 #define CLUSTER_ARCHIVER_OUTSTANDING_MAX (1 + SETTLING_OUTSTANDING_MAX)
 
 /** Begins what can be begun. Returns the time, on the monotonic clock, before which there is
- * nothing more to do unless something completes. */
+ *  nothing more to do unless something completes. */
 int64_t cluster_archiver_step(struct cluster_archiver *archiver);
 
 /** From now on nothing is begun; what is under way completes. Nothing has to be finished: whatever
- * is left is found again. */
+ *  is left is found again. */
 void cluster_archiver_stop(struct cluster_archiver *archiver);
 
 /** True while something is under way. */

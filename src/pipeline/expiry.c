@@ -22,9 +22,7 @@ static int64_t pause_us(const struct expiry_pipeline *pipeline) {
 }
 
 static void expired(struct port_request *request) {
-    struct expiry_pipeline *pipeline =
-        (struct expiry_pipeline *)((char *)request -
-                                   offsetof(struct expiry_pipeline, batch.request));
+    struct expiry_pipeline *pipeline = CONTAINER_OF(request, struct expiry_pipeline, batch.request);
     pipeline->busy = false;
     if (pipeline->batch.result != ORDER_RESULT_STORED) {
         metric_add(&pipeline->metrics.failures_total, 1);

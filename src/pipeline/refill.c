@@ -55,8 +55,7 @@ static void count_slots(struct refill *refill) {
 }
 
 static void heard(struct port_request *request) {
-    struct refill *refill =
-        (struct refill *)((char *)request - offsetof(struct refill, read.request));
+    struct refill *refill = CONTAINER_OF(request, struct refill, read.request);
     refill->listening = false;
     if (refill->read.result != ORDER_RESULT_FOUND) {
         refill->listen_at_us = clock_now_us(refill->clock) + FAILURE_PAUSE_US;
@@ -105,8 +104,7 @@ static void note_failure(struct refill *refill, const char *who) {
 }
 
 static void scan_done(struct port_request *request) {
-    struct refill *refill =
-        (struct refill *)((char *)request - offsetof(struct refill, scan.request));
+    struct refill *refill = CONTAINER_OF(request, struct refill, scan.request);
     refill->busy = false;
     if (refill->scan.result != ORDER_RESULT_FOUND) {
         note_failure(refill, "the store");
@@ -129,8 +127,7 @@ static void scan_done(struct port_request *request) {
 }
 
 static void put_done(struct port_request *request) {
-    struct refill *refill =
-        (struct refill *)((char *)request - offsetof(struct refill, put.request));
+    struct refill *refill = CONTAINER_OF(request, struct refill, put.request);
     size_t kept = 0;
     refill->busy = false;
     for (size_t i = 0; i < refill->put.count; i++) {

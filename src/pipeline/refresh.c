@@ -97,8 +97,7 @@ static void note_evictions(struct refresh *refresh, int64_t now_us) {
 }
 
 static void events_read(struct port_request *request) {
-    struct refresh *refresh =
-        (struct refresh *)((char *)request - offsetof(struct refresh, teller.read.request));
+    struct refresh *refresh = CONTAINER_OF(request, struct refresh, teller.read.request);
     struct refresh_teller *teller = &refresh->teller;
     int64_t now_us = clock_now_us(refresh->clock);
     teller->busy = false;
@@ -124,8 +123,7 @@ static void events_read(struct port_request *request) {
 
 /** Keeps what was not acknowledged: a message that is there twice does no harm. */
 static void published(struct port_request *request) {
-    struct refresh *refresh =
-        (struct refresh *)((char *)request - offsetof(struct refresh, teller.publish.request));
+    struct refresh *refresh = CONTAINER_OF(request, struct refresh, teller.publish.request);
     struct refresh_teller *teller = &refresh->teller;
     size_t kept = 0;
     for (size_t i = 0; i < teller->count; i++) {
@@ -169,8 +167,7 @@ static int64_t step_teller(struct refresh *refresh, int64_t now_us) {
 /* --- Doing --- */
 
 static void messages_read(struct port_request *request) {
-    struct refresh *refresh =
-        (struct refresh *)((char *)request - offsetof(struct refresh, doer.read.request));
+    struct refresh *refresh = CONTAINER_OF(request, struct refresh, doer.read.request);
     struct refresh_doer *doer = &refresh->doer;
     int64_t now_us = clock_now_us(refresh->clock);
     doer->busy = false;
@@ -215,8 +212,7 @@ static void note_failures(struct refresh *refresh, size_t count, uint64_t order_
 }
 
 static void looked_up(struct port_request *request) {
-    struct refresh *refresh =
-        (struct refresh *)((char *)request - offsetof(struct refresh, doer.get.request));
+    struct refresh *refresh = CONTAINER_OF(request, struct refresh, doer.get.request);
     struct refresh_doer *doer = &refresh->doer;
     size_t kept = 0;
     doer->busy = false;
@@ -227,6 +223,8 @@ static void looked_up(struct port_request *request) {
         } else if (doer->results[i] == ORDER_RESULT_FOUND ||
                    doer->results[i] == ORDER_RESULT_ABSENT) {
             metric_add(&refresh->metrics.skipped_total, 1);
+        } else if (doer->results[i] == ORDER_RESULT_BROKEN) {
+            metric_add(&refresh->metrics.broken_total, 1); /* the store has logged which */
         } else {
             doer->ids[kept++] = doer->ids[i];
         }
@@ -240,8 +238,7 @@ static void looked_up(struct port_request *request) {
 }
 
 static void put_done(struct port_request *request) {
-    struct refresh *refresh =
-        (struct refresh *)((char *)request - offsetof(struct refresh, doer.put.request));
+    struct refresh *refresh = CONTAINER_OF(request, struct refresh, doer.put.request);
     struct refresh_doer *doer = &refresh->doer;
     size_t kept = 0;
     doer->busy = false;
@@ -260,8 +257,7 @@ static void put_done(struct port_request *request) {
 }
 
 static void committed(struct port_request *request) {
-    struct refresh *refresh =
-        (struct refresh *)((char *)request - offsetof(struct refresh, doer.commit.request));
+    struct refresh *refresh = CONTAINER_OF(request, struct refresh, doer.commit.request);
     struct refresh_doer *doer = &refresh->doer;
     doer->busy = false;
     if (doer->commit.result != ORDER_RESULT_STORED &&

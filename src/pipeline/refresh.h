@@ -10,7 +10,8 @@
  *    query instances.
  *
  *  It keeps to refresh.per_second, and rests while the events tell of evictions: else it would
- * evict what it refreshes. A long rest can cost the group membership; the messages then come again.
+ *  evict what it refreshes. A long rest can cost the group membership; the messages then come
+ *  again.
  *
  *  A plain state machine, driven like archiver.h. */
 #ifndef ORDERD_PIPELINE_REFRESH_H
@@ -48,6 +49,7 @@ extern const size_t refresh_option_count;
     X(counter, invalid_total, "Messages without an order id; passed over")                         \
     X(counter, refreshed_total, "Orders that were put into the cache again")                       \
     X(counter, skipped_total, "Orders that are final, or no longer in the store")                  \
+    X(counter, broken_total, "Orders that the store has no sound copy of; passed over")            \
     X(counter, failures_total, "Orders that the store or the cache did not answer for")            \
     X(counter, commit_failures_total, "Times that the position could not be moved on")             \
     X(gauge, paused, "1 while evictions go on")

@@ -69,7 +69,7 @@ static void begin_lead(struct relay *relay) {
 }
 
 static void acquired(struct port_request *request) {
-    struct relay *relay = (struct relay *)((char *)request - offsetof(struct relay, lease.request));
+    struct relay *relay = CONTAINER_OF(request, struct relay, lease.request);
     int64_t now_us = relay_now_us(relay);
     relay->lease_busy = false;
     if (relay->releasing) {
@@ -122,8 +122,7 @@ static int64_t keep_lease(struct relay *relay) {
 /* --- The position. --- */
 
 static void position_stored(struct port_request *request) {
-    struct relay *relay =
-        (struct relay *)((char *)request - offsetof(struct relay, position.request));
+    struct relay *relay = CONTAINER_OF(request, struct relay, position.request);
     relay->position_busy = false;
     relay->store_at_us = relay_now_us(relay) + STORE_PAUSE_US;
     if (relay->position.result == ORDER_RESULT_STORED) {
@@ -192,7 +191,7 @@ static int64_t complain(struct relay *relay) {
 }
 
 static void opened(struct port_request *request) {
-    struct relay *relay = (struct relay *)((char *)request - offsetof(struct relay, open.request));
+    struct relay *relay = CONTAINER_OF(request, struct relay, open.request);
     bool snapshot = relay->read_position[0] == 0;
     relay->filling = false;
     if (relay->state != RELAY_OPENING) {

@@ -83,7 +83,7 @@ struct relay_metrics *relay_metrics(struct relay *relay);
 #define RELAY_OUTSTANDING_MAX (RELAY_SLOTS_MAX + 5)
 
 /** Begins what can be begun. Returns the time, on the monotonic clock, before which there is
- * nothing more to do unless something completes. */
+ *  nothing more to do unless something completes. */
 int64_t relay_step(struct relay *relay);
 
 /** From now on nothing new is read: what is under way is finished, if the brokers answer within a

@@ -60,8 +60,7 @@ static size_t keep_open(struct topic_publish *publish, struct relay_slot *slot) 
 }
 
 static void published(struct port_request *request) {
-    struct relay_slot *slot =
-        (struct relay_slot *)((char *)request - offsetof(struct relay_slot, publish.request));
+    struct relay_slot *slot = CONTAINER_OF(request, struct relay_slot, publish.request);
     struct relay *relay = slot->relay;
     size_t open = keep_open(&slot->publish, slot);
     metric_add(&relay->metrics.published_total, slot->publish.count - open);
@@ -137,7 +136,7 @@ static void note_counts(struct relay *relay) {
 }
 
 static void read_done(struct port_request *request) {
-    struct relay *relay = (struct relay *)((char *)request - offsetof(struct relay, read.request));
+    struct relay *relay = CONTAINER_OF(request, struct relay, read.request);
     struct change_source_read *read = &relay->read;
     relay->filling = false;
     if (read->result != CHANGE_SOURCE_OK) {
@@ -162,7 +161,7 @@ static void read_done(struct port_request *request) {
 }
 
 static void scanned(struct port_request *request) {
-    struct relay *relay = (struct relay *)((char *)request - offsetof(struct relay, scan.request));
+    struct relay *relay = CONTAINER_OF(request, struct relay, scan.request);
     relay->filling = false;
     if (relay->scan.result != ORDER_RESULT_FOUND) {
         return_slot(relay);

@@ -119,6 +119,9 @@ static void judge_change(struct results_pipeline *pipeline, struct item *item,
     case ORDER_RESULT_ABSENT:
         item->state = ITEM_ABSENT;
         break;
+    case ORDER_RESULT_BROKEN:
+        bury(pipeline, item, "the store's copy of the order is broken");
+        break;
     case ORDER_RESULT_BAD_TIME:
         if (item->change.responded_at_us != 0) {
             /* What was decided about the money counts more than when. */
@@ -200,8 +203,7 @@ static void choose(struct results_pipeline *pipeline) {
 
 static void read_done(struct port_request *request) {
     struct results_pipeline *pipeline =
-        (struct results_pipeline *)((char *)request -
-                                    offsetof(struct results_pipeline, read.request));
+        CONTAINER_OF(request, struct results_pipeline, read.request);
     pipeline->busy = false;
     if (pipeline->read.result != ORDER_RESULT_FOUND) {
         pause_longer(pipeline);
@@ -225,8 +227,7 @@ static void read_done(struct port_request *request) {
 
 static void changed(struct port_request *request) {
     struct results_pipeline *pipeline =
-        (struct results_pipeline *)((char *)request -
-                                    offsetof(struct results_pipeline, change.request));
+        CONTAINER_OF(request, struct results_pipeline, change.request);
     pipeline->busy = false;
     for (size_t i = 0; i < pipeline->change.count; i++) {
         judge_change(pipeline, &pipeline->items[pipeline->chosen[i]], &pipeline->orders[i],
@@ -236,9 +237,7 @@ static void changed(struct port_request *request) {
 }
 
 static void searched(struct port_request *request) {
-    struct results_pipeline *pipeline =
-        (struct results_pipeline *)((char *)request -
-                                    offsetof(struct results_pipeline, get.request));
+    struct results_pipeline *pipeline = CONTAINER_OF(request, struct results_pipeline, get.request);
     pipeline->busy = false;
     for (size_t i = 0; i < pipeline->get.count; i++) {
         judge_search(pipeline, &pipeline->items[pipeline->chosen[i]], &pipeline->orders[i],
@@ -249,8 +248,7 @@ static void searched(struct port_request *request) {
 
 static void put_aside(struct port_request *request) {
     struct results_pipeline *pipeline =
-        (struct results_pipeline *)((char *)request -
-                                    offsetof(struct results_pipeline, publish.request));
+        CONTAINER_OF(request, struct results_pipeline, publish.request);
     pipeline->busy = false;
     for (size_t i = 0; i < pipeline->publish.count; i++) {
         if (pipeline->results[i] == ORDER_RESULT_STORED) {
@@ -265,8 +263,7 @@ static void put_aside(struct port_request *request) {
 /** A commit that failed is made good by the next one, which is of everything up to then. */
 static void committed(struct port_request *request) {
     struct results_pipeline *pipeline =
-        (struct results_pipeline *)((char *)request -
-                                    offsetof(struct results_pipeline, commit.request));
+        CONTAINER_OF(request, struct results_pipeline, commit.request);
     pipeline->busy = false;
     pipeline->state = RESULTS_READING;
     if (pipeline->commit.result != ORDER_RESULT_STORED) {

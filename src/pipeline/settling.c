@@ -131,8 +131,7 @@ static void complain(struct settling *settling, uint64_t order_id, const char *w
 }
 
 static void read_done(struct port_request *request) {
-    struct settling *settling =
-        (struct settling *)((char *)request - offsetof(struct settling, get.request));
+    struct settling *settling = CONTAINER_OF(request, struct settling, get.request);
     settling->busy = false;
     settling->kept = 0;
     settling->failures = 0;
@@ -165,8 +164,7 @@ static void read_done(struct port_request *request) {
 }
 
 static void release_done(struct port_request *request) {
-    struct settling *settling =
-        (struct settling *)((char *)request - offsetof(struct settling, release.request));
+    struct settling *settling = CONTAINER_OF(request, struct settling, release.request);
     size_t released = 0;
     size_t unanswered = 0;
     settling->busy = false;

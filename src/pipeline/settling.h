@@ -2,10 +2,10 @@
  *  cluster's archive pipeline (cluster_archiver.h).
  *
  *  An archive may acknowledge a write before it is on its medium, and a reader that asked the
- * archive first must still find the order in the store. So an order waits, and is then read from
- * the archive once more: what is released is what the archive has by then, and the store compares
- * it with its own row. An order that the archive lost meanwhile stays in the store, where the slow
- * scan finds it.
+ *  archive first must still find the order in the store. So an order waits, and is then read from
+ *  the archive once more: what is released is what the archive has by then, and the store compares
+ *  it with its own row. An order that the archive lost meanwhile stays in the store, where the slow
+ *  scan finds it.
  *
  *  Only the ids wait, 8 bytes each, so minutes of a high rate fit. Nothing of it is kept through a
  *  crash: the scan finds those orders too.
@@ -62,8 +62,8 @@ struct settling_metrics *settling_metrics(struct settling *settling);
 /** How many more orders it takes. */
 size_t settling_room(const struct settling *settling);
 
-/** True where orders that were due a while ago have not left yet: the store has more to do already.
- */
+/** True where orders that were due a while ago have not left yet: the store has more to do
+ *  already. */
 MUST_CHECK bool settling_is_late(const struct settling *settling);
 
 /** Takes orders that were verified just now; there must be room for them. */

@@ -3,8 +3,7 @@
 #include <stdio.h>
 
 static void answered(struct port_request *request) {
-    struct tenure *tenure =
-        (struct tenure *)((char *)request - offsetof(struct tenure, request.request));
+    struct tenure *tenure = CONTAINER_OF(request, struct tenure, request.request);
     int64_t now_us = clock_now_us(tenure->monotonic);
     tenure->busy = false;
     if (tenure->request.result == ORDER_RESULT_STORED) {
@@ -16,8 +15,7 @@ static void answered(struct port_request *request) {
 }
 
 static void released(struct port_request *request) {
-    struct tenure *tenure =
-        (struct tenure *)((char *)request - offsetof(struct tenure, request.request));
+    struct tenure *tenure = CONTAINER_OF(request, struct tenure, request.request);
     tenure->busy = false;
 }
 

@@ -47,8 +47,7 @@ static void go_on(struct timeout_pipeline *pipeline) {
 
 static void changed(struct port_request *request) {
     struct timeout_pipeline *pipeline =
-        (struct timeout_pipeline *)((char *)request -
-                                    offsetof(struct timeout_pipeline, change.request));
+        CONTAINER_OF(request, struct timeout_pipeline, change.request);
     size_t failures = 0;
     pipeline->busy = false;
     for (size_t i = 0; i < pipeline->change.count; i++) {
@@ -98,8 +97,7 @@ static void change_overdue(struct timeout_pipeline *pipeline) {
 
 static void scanned(struct port_request *request) {
     struct timeout_pipeline *pipeline =
-        (struct timeout_pipeline *)((char *)request -
-                                    offsetof(struct timeout_pipeline, scan.request));
+        CONTAINER_OF(request, struct timeout_pipeline, scan.request);
     pipeline->busy = false;
     if (pipeline->scan.next_us < pipeline->oldest_us) {
         pipeline->oldest_us = pipeline->scan.next_us;

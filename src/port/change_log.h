@@ -44,6 +44,15 @@ struct change_read_batch {
     void *next; /* the port's, while it has the request */
 };
 
+/** Where the log ends: every change that was in it when this was submitted is at or before `end`.
+ *  Unlike `newest`, which is what this process has heard of, it is asked of the log itself.
+ *  Results: OK, UNAVAILABLE. */
+struct change_end {
+    struct port_request request;
+    struct change_cursor end; /* out */
+    enum change_read_result result;
+};
+
 struct change_publish_batch {
     struct port_request request;
     size_t count;
@@ -66,6 +75,8 @@ struct change_log_ops {
     /** The position after the newest change. */
     void (*newest)(struct change_log *log, struct change_cursor *cursor);
     void (*watch)(struct change_log *log, struct change_watch *watch);
+    /** NULL where the log is the process's own, and `newest` is the truth. */
+    enum port_submit (*end)(struct change_log *log, struct change_end *request);
 };
 
 /** First member of every implementation. */

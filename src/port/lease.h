@@ -25,7 +25,7 @@ struct lease_request {
 };
 
 /** Stores a position, if the lease is still ours. Results: STORED, MISMATCH (it is not),
- * UNAVAILABLE, UNKNOWN. */
+ *  UNAVAILABLE, UNKNOWN. */
 struct lease_position {
     struct port_request request;
     char name[LEASE_NAME_MAX];

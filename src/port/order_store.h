@@ -19,6 +19,23 @@
 #include "order/record.h"
 #include "port/port_request.h"
 
+/** What a store answers to a change that was judged so, once it is durable. */
+static inline enum order_result order_result_from_verdict(enum order_verdict verdict) {
+    switch (verdict) {
+    case ORDER_VERDICT_MISMATCH:
+        return ORDER_RESULT_MISMATCH;
+    case ORDER_VERDICT_UNCHANGED:
+        return ORDER_RESULT_UNCHANGED;
+    case ORDER_VERDICT_ILLEGAL:
+        return ORDER_RESULT_ILLEGAL;
+    case ORDER_VERDICT_BAD_TIME:
+        return ORDER_RESULT_BAD_TIME;
+    case ORDER_VERDICT_CHANGED:
+        break;
+    }
+    return ORDER_RESULT_CHANGED;
+}
+
 struct cache_write;
 
 /** Creates. Results: CREATED, REPLAYED, CONFLICT, BUSY, UNAVAILABLE, UNKNOWN. */
@@ -38,8 +55,9 @@ struct order_create_batch {
     struct cache_write *cache_write; /* the command service's */
 };
 
-/** Changes. Results: CHANGED, UNCHANGED, ILLEGAL, MISMATCH, BAD_TIME, ABSENT, BUSY, UNAVAILABLE,
- *  UNKNOWN. ABSENT: it is not a hot order; the archive may have it. */
+/** Changes. Results: CHANGED, UNCHANGED, ILLEGAL, MISMATCH, BAD_TIME, ABSENT, BROKEN, BUSY,
+ *  UNAVAILABLE, UNKNOWN. ABSENT: it is not a hot order; the archive may have it. BROKEN: what the
+ *  store has is no order; it stays as it is, and asking again is of no use until it is mended. */
 struct order_change_batch {
     struct port_request request;
     size_t count;
@@ -61,11 +79,15 @@ struct order_find_batch {
 
 enum order_scan_kind {
     ORDER_SCAN_OVERDUE, /* not final, and created before `before_us` */
-    ORDER_SCAN_FINAL    /* final, not released, and last changed before `before_us` */
+    ORDER_SCAN_FINAL,   /* final, not released, and last changed before `before_us` */
+    /** References of orders that were created before `before_us`, archived ones included: only
+     *  order_id, partner_code and partner_order_id are given, the rest is zero. Always thorough.
+     *  Of adapter/mariadb alone; any other has none to give. */
+    ORDER_SCAN_REFERENCES
 };
 
-/** A walk over the hot orders, a slice at a time. Everything that is there for a whole round is
- *  seen in it. */
+/** A walk over the hot orders, or over the references, a slice at a time. Everything that is there
+ *  for a whole round is seen in it. */
 struct order_scan_batch {
     struct port_request request;
     enum order_scan_kind kind;

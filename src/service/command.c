@@ -161,24 +161,16 @@ static enum order_result judge_archived(const struct change_batch *gathered,
         return ORDER_RESULT_UNAVAILABLE;
     }
     change->order = gathered->archived_orders[at];
-    switch (order_change_judge(&change->order, &change->change,
-                               clock_now_us(gathered->service->clock), &next)) {
-    case ORDER_VERDICT_MISMATCH:
-        return ORDER_RESULT_MISMATCH;
-    case ORDER_VERDICT_UNCHANGED:
-        return ORDER_RESULT_UNCHANGED;
-    case ORDER_VERDICT_ILLEGAL:
-        return ORDER_RESULT_ILLEGAL;
-    case ORDER_VERDICT_BAD_TIME:
-    case ORDER_VERDICT_CHANGED: /* an order that is not final has no place in the archive */
-        break;
-    }
-    return ORDER_RESULT_UNAVAILABLE;
+    enum order_verdict verdict = order_change_judge(&change->order, &change->change,
+                                                    clock_now_us(gathered->service->clock), &next);
+    /* An order that is not final has no place in the archive. */
+    return verdict == ORDER_VERDICT_CHANGED || verdict == ORDER_VERDICT_BAD_TIME
+               ? ORDER_RESULT_UNAVAILABLE
+               : order_result_from_verdict(verdict);
 }
 
 static void archived_done(struct port_request *request) {
-    struct change_batch *gathered =
-        (struct change_batch *)((char *)request - offsetof(struct change_batch, archived));
+    struct change_batch *gathered = CONTAINER_OF(request, struct change_batch, archived.request);
     for (size_t i = 0; i < gathered->archived.count; i++) {
         struct command_change *change = gathered->waiting[i];
         finish_change(change, judge_archived(gathered, change, i));

@@ -2,7 +2,7 @@
  *
  *  Single requests that arrive while the loop reads its sockets are gathered and go to the store as
  *  one batch when the loop has read them all (command_flush). While COMMAND_IN_FLIGHT batches are
- * at the store, which is enough to keep it busy, further requests gather until one comes back: so
+ *  at the store, which is enough to keep it busy, further requests gather until one comes back: so
  *  batches form by themselves, without a timer, and the larger the load the larger they are. What
  *  is outstanding is bounded by the batches that exist; beyond it a request is refused at once.
  *
@@ -75,7 +75,7 @@ struct cache_writer_metrics *command_service_cache_metrics(struct command_servic
 #define COMMAND_OUTSTANDING_MAX ((size_t)COMMAND_BATCHES * 3 + CACHE_WRITER_OUTSTANDING_MAX)
 
 /** Takes a create, whose `done` is called later (or already, where the store refuses). False where
- * too many are outstanding: nothing happened. */
+ *  too many are outstanding: nothing happened. */
 MUST_CHECK bool command_create(struct command_service *service, struct command_create *create);
 
 /** Takes a change; false as for command_create. */

@@ -402,8 +402,7 @@ static bool add_reader(struct lookup_cluster *cluster, struct lookup_batch *batc
 }
 
 static void begin(struct port_request *request) {
-    struct lookup_batch *batch =
-        (struct lookup_batch *)((char *)request - offsetof(struct lookup_batch, intake));
+    struct lookup_batch *batch = CONTAINER_OF(request, struct lookup_batch, intake);
     struct lookup_cluster *cluster = batch->lookup;
     size_t count = batch->get.count;
     batch->open = count + 1; /* one for this loop: nothing completes before its end */

@@ -66,11 +66,24 @@ static enum order_result result_for_reader(uint8_t result) {
     return result == ORDER_RESULT_BROKEN ? ORDER_RESULT_UNAVAILABLE : (enum order_result)result;
 }
 
+static bool look_up(struct query_service *service, struct query_get *get);
+
+/** A reader joined a look-up that was under way for less than it wants, and what was found is too
+ *  old for it: true where its own look-up has begun. */
+static bool look_up_again(struct query_batch *batch, size_t item, struct query_get *reader) {
+    return batch->service->memory_may_lag && batch->orders[item].version < reader->min_version &&
+           batch->min_versions[item] < reader->min_version && look_up(batch->service, reader);
+}
+
 static void answer_readers(struct query_batch *batch, size_t item) {
     enum order_result result = result_for_reader(batch->results[item]);
     struct query_get *reader = batch->readers[item];
     while (reader != NULL) {
         struct query_get *next = reader->next;
+        if (result == ORDER_RESULT_FOUND && look_up_again(batch, item, reader)) {
+            reader = next;
+            continue;
+        }
         if (result == ORDER_RESULT_FOUND) {
             query_conclude_found(reader, &batch->orders[item]);
         } else {
@@ -176,10 +189,21 @@ static bool look_up(struct query_service *service, struct query_get *get) {
     return true;
 }
 
+/** True where what local memory has of an order may be the answer. Its belief is looked at after
+ *  the order was copied: so what was believed then is what is answered. */
+static bool is_believed(struct query_service *service, const struct order_record *order) {
+    if (order_status_is_final(order->status) || query_memory_is_current(service)) {
+        return true;
+    }
+    metric_add(&service->metrics.memory_doubted_total, 1);
+    return false;
+}
+
 bool query_get(struct query_service *service, struct query_get *get) {
     struct order_record order;
     if (order_table_get(service->table, get->order_id, &order) &&
-        (order.version >= get->min_version || !service->memory_may_lag)) {
+        (order.version >= get->min_version || !service->memory_may_lag) &&
+        is_believed(service, &order)) {
         metric_add(&service->metrics.memory_hits_total, 1);
         query_conclude_found(get, &order);
         return true;
@@ -217,8 +241,7 @@ static void take_by_id(struct query_find *find) {
 }
 
 static void by_id_done(struct query_get *get) {
-    struct query_find *find =
-        (struct query_find *)((char *)get - offsetof(struct query_find, by_id));
+    struct query_find *find = CONTAINER_OF(get, struct query_find, by_id);
     take_by_id(find);
     find->done(find);
 }
@@ -241,11 +264,12 @@ static void finding_done(struct port_request *request) {
 }
 
 /** Looks in local memory for the order that has the reference now. */
-static bool find_in_memory(const struct query_service *service,
-                           const struct order_record *reference, struct order_record *found) {
+static bool find_in_memory(struct query_service *service, const struct order_record *reference,
+                           struct order_record *found) {
     uint64_t hash = order_record_reference_hash(reference);
     return order_table_find(service->table, reference, hash, found) &&
-           order_holds_reference(found, clock_now_us(service->clock), service->window_us);
+           order_holds_reference(found, clock_now_us(service->clock), service->window_us) &&
+           is_believed(service, found);
 }
 
 bool query_find(struct query_service *service, struct query_find *find) {
@@ -323,6 +347,7 @@ struct query_service *query_service_create(const struct query_parts *parts) {
     service->lookup = parts->lookup;
     service->window_us = parts->window_us;
     service->memory_may_lag = parts->memory_may_lag;
+    service->memory_current_until = parts->memory_current_until;
     for (size_t i = 0; i < QUERY_BATCHES; i++) {
         init_batch(service, &service->batches[i], parts->mailbox);
     }

@@ -35,6 +35,8 @@
 #define QUERY_METRICS(X)                                                                           \
     X(counter, memory_hits_total, "Orders found in local memory")                                  \
     X(counter, memory_misses_total, "Orders that local memory did not have")                       \
+    X(counter, memory_doubted_total,                                                               \
+      "Of them, those that it had but was too far behind the log of changes to vouch for")         \
     X(counter, lookups_total, "Orders looked up in the tiers below")                               \
     X(counter, joined_total, "Readers that waited on another one's look-up")                       \
     X(counter, impossible_total, "Ids that nobody can have given, answered without any look-up")   \
@@ -98,6 +100,9 @@ struct query_parts {
     /** Local memory follows the log of changes: an order that is older there than min_version is
      *  looked up below. False: it is never behind. */
     bool memory_may_lag;
+    /** NULL: what is in local memory is always believed. Else the time, on `clock`, until which
+     *  that holds for orders that are not final; past it they are looked up below. */
+    const _Atomic int64_t *memory_current_until;
 };
 
 /** NULL where memory is short. */
@@ -110,7 +115,7 @@ struct query_metrics *query_service_metrics(struct query_service *service);
 #define QUERY_OUTSTANDING_MAX ((size_t)QUERY_BATCHES + QUERY_FILLS + QUERY_FINDS + QUERY_MANY_MAX)
 
 /** Reads one order. True: it is answered in `get`, and `done` is not called. False: `done` is
- * called later, or was called already. */
+ *  called later, or was called already. */
 MUST_CHECK bool query_get(struct query_service *service, struct query_get *get);
 
 /** Reads one order by reference; answered later, or at once as for query_get. */

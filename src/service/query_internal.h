@@ -1,4 +1,5 @@
-/** What the parts of the query service share; private to src/service. */
+/** What the parts of the query service share; private to src/service. Every function is
+ *  called on the loop that owns the service. */
 #ifndef ORDERD_SERVICE_QUERY_INTERNAL_H
 #define ORDERD_SERVICE_QUERY_INTERNAL_H
 
@@ -65,6 +66,7 @@ struct query_service {
     struct lookup *lookup;
     int64_t window_us;
     bool memory_may_lag;
+    const _Atomic int64_t *memory_current_until;
     struct query_metrics metrics;
     struct query_batch *free_batches;
     struct query_batch *gathering; /* NULL: none */
@@ -78,6 +80,13 @@ struct query_service {
     struct query_finding findings[QUERY_FINDS];
     struct query_slice slices[QUERY_MANY_MAX];
 };
+
+/** True where orders that are not final may be answered from local memory now. */
+static inline bool query_memory_is_current(const struct query_service *service) {
+    return service->memory_current_until == NULL ||
+           clock_now_us(service->clock) <=
+               atomic_load_explicit(service->memory_current_until, memory_order_acquire);
+}
 
 /** Sets a reader's result from an order that was found. */
 void query_conclude_found(struct query_get *get, const struct order_record *order);

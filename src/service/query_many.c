@@ -141,16 +141,64 @@ static size_t orders_from_memory(const struct query_service *service, struct que
     return found_count;
 }
 
+/** What is left of the `found` states where memory is behind the log: only final ones. The others
+ *  become "absent". */
+static size_t believed_states(struct query_service *service, void *states, size_t count,
+                              size_t found) {
+    static const struct order_state absent = {0};
+    size_t doubted = 0;
+    if (query_memory_is_current(service)) {
+        return found;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct order_state state;
+        char *place = (char *)states + i * sizeof(state);
+        memcpy(&state, place, sizeof(state));
+        if (state.version != 0 && !order_status_is_final(state.status)) {
+            memcpy(place, &absent, sizeof(absent));
+            doubted++;
+        }
+    }
+    metric_add(&service->metrics.memory_doubted_total, doubted);
+    return found - doubted;
+}
+
+/** The same for orders; one that is not believed becomes all zero. */
+static size_t believed_orders(struct query_service *service, struct order_record *orders,
+                              bool *found, size_t count, size_t present) {
+    size_t doubted = 0;
+    if (query_memory_is_current(service)) {
+        return present;
+    }
+    for (size_t i = 0; i < count; i++) {
+        bool doubt = (found == NULL ? orders[i].version != 0 : found[i]) &&
+                     !order_status_is_final(orders[i].status);
+        if (doubt) {
+            memset(&orders[i], 0, sizeof(orders[i]));
+        }
+        if (doubt && found != NULL) {
+            found[i] = false;
+        }
+        doubted += doubt;
+    }
+    metric_add(&service->metrics.memory_doubted_total, doubted);
+    return present - doubted;
+}
+
 /** Answers from local memory; returns how many were found. */
 static size_t from_memory(struct query_service *service, struct query_many *many) {
-    return many->states != NULL
-               ? order_table_states(service->table, many->ids, many->count, many->states)
-               : orders_from_memory(service, many);
+    if (many->states != NULL) {
+        size_t found = order_table_states(service->table, many->ids, many->count, many->states);
+        return believed_states(service, many->states, many->count, found);
+    }
+    size_t found = orders_from_memory(service, many);
+    return believed_orders(service, many->orders, NULL, many->count, found);
 }
 
 bool query_states_from_memory(struct query_service *service, const void *ids, size_t count,
                               struct order_state *out) {
-    bool all = order_table_states(service->table, ids, count, out) == count;
+    size_t found = order_table_states(service->table, ids, count, out);
+    bool all = believed_states(service, out, count, found) == count;
     if (all) {
         metric_add(&service->metrics.memory_hits_total, count);
     }
@@ -160,6 +208,7 @@ bool query_states_from_memory(struct query_service *service, const void *ids, si
 size_t query_orders_from_memory(struct query_service *service, const uint64_t *ids, size_t count,
                                 struct order_record *orders, bool *found) {
     size_t present = order_table_get_many(service->table, ids, count, orders, found);
+    present = believed_orders(service, orders, found, count, present);
     metric_add(&service->metrics.memory_hits_total, present);
     return present;
 }

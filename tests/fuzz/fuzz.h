@@ -1,5 +1,5 @@
 /** What a fuzz target is made of: the entry point that libFuzzer and replay.c call, and a check
- * that stays on in every build. */
+ *  that stays on in every build. */
 #ifndef ORDERD_TESTS_FUZZ_H
 #define ORDERD_TESTS_FUZZ_H
 

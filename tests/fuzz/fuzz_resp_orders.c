@@ -1,6 +1,6 @@
 /** The commands of the Redis protocol, with orders behind them: some in memory, some that a tier
- * below has, lacks or does not tell. Whatever comes, every command has one well-formed reply, in
- * order, and nothing is left waiting. */
+ *  below has, lacks or does not tell. Whatever comes, every command has one well-formed reply, in
+ *  order, and nothing is left waiting. */
 #include "api/resp.h"
 #include "net/resp_internal.h"
 

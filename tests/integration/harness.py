@@ -18,6 +18,7 @@ ORDERD_BUILD_DIR says which build is tested (the directory build by default).
 """
 
 import dataclasses
+import email.utils
 import functools
 import http.client
 import json
@@ -241,6 +242,10 @@ class Connection:
             assert colon and re.fullmatch(r"[!#-'*+.^-z|~0-9A-Z-]+", name), f"no header: {line!r}"
             pairs.append((name, value.strip()))
         headers = joined(pairs)
+        if status >= 200:  # RFC 9110, 6.6.1
+            date = headers.get("date", "none")
+            distance = email.utils.parsedate_to_datetime(date).timestamp() - time.time()
+            assert len(date) == 29 and abs(distance) < 60, f"no date: {date}"
         if to_head or status < 200 or status in (204, 304):
             return Answer(status, headers, b"")
         if headers.get("transfer-encoding") == "chunked":

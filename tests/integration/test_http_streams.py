@@ -243,7 +243,9 @@ def test_a_cursor_that_is_none_is_400():
     for text in bad:
         check_problem(orderd.get(after(text)), 400)
     for text in ("x", "-1", str(newest + 1), str(2**64 - 1), str(2**64), "1 2", '"1"'):
-        check_problem(orderd.get(CHANGES, {"Last-Event-ID": text}), 400)
+        answer = orderd.get(CHANGES, {"Last-Event-ID": text})
+        check_problem(answer, 400)
+        assert "Last-Event-ID: " in answer.json["detail"], answer
         check_problem(orderd.get(after(newest), {"Last-Event-ID": text}), 400)
     check_problem(orderd.get(after(1) + "&after=1"), 400)
     check_problem(orderd.get(CHANGES + "?after"), 400)
@@ -279,7 +281,8 @@ def test_a_cursor_that_is_no_longer_kept_is_410_and_after_0_goes_on():
         for cursor, name, data in events.take(5000):
             assert int(cursor) > int(oldest) + 1 if last is None else int(cursor) == last + 1
             assert name == ("created" if data["version"] == 1 else "changed"), (name, data)
-            assert int(data["order_id"]) in made, data
+            # The order of first_cursor is too old to be here, but for its time-out.
+            assert int(data["order_id"]) in made or data["version"] > 1, data
             last = int(cursor)
 
 

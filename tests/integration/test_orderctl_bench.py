@@ -159,6 +159,16 @@ def test_scattered_references_are_new_in_each_run():
     orderctl.run("bench", "load", "--scatter", "--orders", 1, "--ids", IDS, status=2)
 
 
+def test_without_ids_what_reads_makes_its_own_orders():
+    resp = f"127.0.0.1:{harness.free_port()}"
+    orderd = harness.Orderd("memory.budget_mb=256", f"resp.listen={resp}")
+    for kind in ("statuses", "get", "http-get", "resp"):
+        arguments = ["bench", kind, "--seconds", "0.2", "--json"]
+        arguments += ["--resp", resp] if kind == "resp" else []
+        check_shape(orderctl.run(*arguments, server=orderd).json, kind)
+    assert b"\norderd_store_created_total 40000\n" in orderd.get("/metrics").body
+
+
 def test_orders_of_a_load_have_the_partner_that_was_named():
     orderd = harness.Orderd()
     ids = orderd.home / "ids"

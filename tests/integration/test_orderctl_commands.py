@@ -97,7 +97,6 @@ def test_usage_is_exit_status_2_and_says_what_is_wrong():
         ("watch", "5", "--after", "0"): "--after goes with --changes",
         ("stats", "--timeout", "x"): "expected seconds",
         ("bench", "dance"): "expected statuses",
-        ("bench", "statuses"): "--ids FILE is missing",
         ("bench", "load"): "--orders N is missing",
         ("verify",): "expected: verify DATA_DIR",
         ("import",): "expected: import FILE.ndjson",

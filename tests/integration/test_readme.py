@@ -19,7 +19,7 @@ import orders
 
 README = (harness.ROOT / "README.md").read_text()
 PORT = 8080
-KILL = "pkill -9 -x orderd"  # by name: the test itself kills the one that it started
+KILL = "kill -9 $(pidof orderd)"  # by name: the test itself kills the one that it started
 
 CLONE_NEWNET = 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914

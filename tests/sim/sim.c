@@ -203,7 +203,7 @@ static void start_process(struct sim *sim) {
 }
 
 /** Somebody changes the options while the process is away: the filter has another size, or the
- * table just has room for what is hot. */
+ *  table just has room for what is hot. */
 static void resize_memory(struct sim *sim) {
     if (sim_below(sim, 8) == 0) {
         sim->regime.memory.filter_bytes = 64 * (sim_below(sim, 16) + 1);

@@ -1,6 +1,6 @@
 /** The simulation: one process of the embedded orderd (services, pipelines, store, keeper,
- * recovery, change log, all of them the real ones) on a simulated disk and archive, with clients
- * around it, in one thread on virtual time under a seed. How it works: docs/simulator.md.
+ *  recovery, change log, all of them the real ones) on a simulated disk and archive, with clients
+ *  around it, in one thread on virtual time under a seed. How it works: docs/simulator.md.
  *
  *  struct sim is what outlives the process: the disk, the archive, the clients, and the model of
  *  what must be true. One thread; a run is a function of its seed alone. */

@@ -15,7 +15,7 @@ static struct sim_archive *archive_of_port(struct order_archive *port) {
 }
 
 static struct sim_archive *archive_of_references(struct reference_archive *references) {
-    return (struct sim_archive *)((char *)references - offsetof(struct sim_archive, references));
+    return CONTAINER_OF(references, struct sim_archive, references);
 }
 
 static bool happens(struct sim_archive *archive, uint32_t rate) {

@@ -73,8 +73,8 @@ struct sim_archive {
 void sim_archive_init(struct sim_archive *archive, uint64_t seed, const struct clock *clock);
 void sim_archive_deinit(struct sim_archive *archive);
 
-/** Answers one of the requests that wait, or does something of its own. False where nothing waits.
- */
+/** Answers one of the requests that wait, or does something of its own. False where nothing
+ *  waits. */
 bool sim_archive_step(struct sim_archive *archive);
 
 /** The process is gone: of the puts that wait, any part is stored; nobody is answered. */

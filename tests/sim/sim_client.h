@@ -1,7 +1,7 @@
 /** The clients of the simulated service. Each asks for one thing at a time; when it begins, what is
  *  committed by then is noted, and the answer is held against that: nothing older may come back,
- * and nothing that was never committed. Clients outlive the process; what they wait for is cut off
- * when it ends. */
+ *  and nothing that was never committed. Clients outlive the process; what they wait for is cut off
+ *  when it ends. */
 #ifndef ORDERD_TESTS_SIM_CLIENT_H
 #define ORDERD_TESTS_SIM_CLIENT_H
 

@@ -6,8 +6,7 @@
 /* --- By id. --- */
 
 static void get_done(struct query_get *get) {
-    struct sim_operation *operation =
-        (struct sim_operation *)((char *)get - offsetof(struct sim_operation, get.service));
+    struct sim_operation *operation = CONTAINER_OF(get, struct sim_operation, get.service);
     struct sim *sim = operation->sim;
     enum order_result result = get->result;
     unsigned long long id = get->order_id;
@@ -97,8 +96,7 @@ static void check_order_of_many(struct sim_operation *operation, size_t item) {
 }
 
 static void many_done(struct query_many *many) {
-    struct sim_operation *operation =
-        (struct sim_operation *)((char *)many - offsetof(struct sim_operation, many.service));
+    struct sim_operation *operation = CONTAINER_OF(many, struct sim_operation, many.service);
     for (size_t i = 0; i < many->count; i++) {
         if (many->states != NULL) {
             check_state(operation, i);
@@ -157,8 +155,7 @@ static void check_found(struct sim_operation *operation, const struct order_reco
 }
 
 static void find_done(struct query_find *find) {
-    struct sim_operation *operation =
-        (struct sim_operation *)((char *)find - offsetof(struct sim_operation, find.service));
+    struct sim_operation *operation = CONTAINER_OF(find, struct sim_operation, find.service);
     struct sim *sim = operation->sim;
     enum order_result result = find->result;
     sim_count_answer(sim, result);
@@ -230,7 +227,7 @@ static void take_changes(struct sim_operation *operation) {
 
 static void follow_done(struct port_request *request) {
     struct sim_operation *operation =
-        (struct sim_operation *)((char *)request - offsetof(struct sim_operation, follow.port));
+        CONTAINER_OF(request, struct sim_operation, follow.port.request);
     struct sim *sim = operation->sim;
     struct sim_client *client = operation->client;
     struct segment_entry oldest;

@@ -95,8 +95,7 @@ static void check_create(struct sim_operation *operation, const struct sim_creat
 }
 
 static void create_done(struct command_create *create) {
-    struct sim_operation *operation =
-        (struct sim_operation *)((char *)create - offsetof(struct sim_operation, create.service));
+    struct sim_operation *operation = CONTAINER_OF(create, struct sim_operation, create.service);
     check_create(operation, &operation->create.view, &create->order, create->result);
     sim_operation_end(operation, (uint64_t)create->result);
 }
@@ -114,7 +113,7 @@ void sim_begin_create(struct sim_operation *operation) {
 
 static void batch_done(struct port_request *request) {
     struct sim_operation *operation =
-        (struct sim_operation *)((char *)request - offsetof(struct sim_operation, batch.port));
+        CONTAINER_OF(request, struct sim_operation, batch.port.request);
     for (size_t i = 0; i < operation->batch.port.count; i++) {
         check_create(operation, &operation->batch.views[i], &operation->batch.orders[i],
                      (enum order_result)operation->batch.results[i]);
@@ -198,8 +197,7 @@ static void check_refused(struct sim_operation *operation, const struct order_re
 }
 
 static void change_done(struct command_change *service) {
-    struct sim_operation *operation =
-        (struct sim_operation *)((char *)service - offsetof(struct sim_operation, change.service));
+    struct sim_operation *operation = CONTAINER_OF(service, struct sim_operation, change.service);
     struct sim *sim = operation->sim;
     enum order_result result = service->result;
     sim_count_answer(sim, result);

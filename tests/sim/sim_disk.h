@@ -4,9 +4,9 @@
  *  what the running system sees. A write is lost with the power until a sync (or, for a file opened
  *  DISK_WRITE_DURABLE, the write itself) has put it on the medium; until then any subset of its
  *  sectors may be there. A write or sync that fails leaves any subset, and what is not on the
- * medium by then is never put there by a later sync, only by writing it again. Creating, renaming
- * and removing are on the medium after sync_directory; before, with the power goes any tail of
- * them.
+ *  medium by then is never put there by a later sync, only by writing it again. Creating, renaming
+ *  and removing are on the medium after sync_directory; before, with the power goes any tail of
+ *  them.
  *
  *  Two ends: the process dies (what the running system sees stays) or the power fails. Either may
  *  come at any operation, in the middle of its work: from there on every call fails until the

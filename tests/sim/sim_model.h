@@ -61,8 +61,8 @@ enum sim_serial { SIM_SERIAL_OPEN, SIM_SERIAL_COMMITTED, SIM_SERIAL_REFUSED };
  * clock ever says, and within the minute that a time may lie ahead. */
 #define SIM_SERIAL_TIME_US INT64_C(59000000)
 
-/** @param slot_count the references share so many slots, so that ids of a slot are short at times.
- */
+/** @param slot_count the references share so many slots, so that ids of a slot are short at
+ *  times. */
 void sim_model_init(struct sim_model *model, uint32_t reference_count, unsigned slot_count);
 void sim_model_deinit(struct sim_model *model);
 
@@ -99,8 +99,8 @@ void sim_model_refuse_serial(struct sim *sim, uint32_t serial);
 const struct sim_order *sim_model_check_shown(const struct sim *sim,
                                               const struct order_record *record);
 
-/** Every order is in its home: hot in the RAM table, or in the archive; the table has nothing else.
- */
+/** Every order is in its home: hot in the RAM table, or in the archive; the table has nothing
+ *  else. */
 void sim_model_check_homes(struct sim *sim);
 
 #endif

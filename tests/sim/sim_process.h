@@ -1,6 +1,6 @@
 /** The process that is simulated: everything that is gone when it ends. Its threads are actors
- * here, run one after the other; where one of them would wait for the disk or the archive, others
- * may get their turn in the middle of its work, as threads do. */
+ *  here, run one after the other; where one of them would wait for the disk or the archive, others
+ *  may get their turn in the middle of its work, as threads do. */
 #ifndef ORDERD_TESTS_SIM_PROCESS_H
 #define ORDERD_TESTS_SIM_PROCESS_H
 
@@ -52,7 +52,7 @@ struct sim_process {
 };
 
 /** Starts the process: recovery, then everything else. False where the start was refused; the
- * reason is in `fault`. */
+ *  reason is in `fault`. */
 MUST_CHECK bool sim_process_start(struct sim *sim, struct fault *fault);
 
 /** Throws all of it away. What its clients waited for is cut off. */

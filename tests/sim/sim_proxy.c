@@ -47,8 +47,7 @@ static enum port_submit expire(struct order_store *store, struct order_expire_ba
 }
 
 static enum port_submit fill(struct order_cache *cache, struct order_cache_put *batch) {
-    struct sim_proxy *proxy =
-        (struct sim_proxy *)((char *)cache - offsetof(struct sim_proxy, cache));
+    struct sim_proxy *proxy = CONTAINER_OF(cache, struct sim_proxy, cache);
     return take(proxy, &batch->request, SIM_PROXY_FILL);
 }
 

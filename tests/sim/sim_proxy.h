@@ -1,6 +1,6 @@
 /** Stands between the services and the embedded store and its cache: holds requests and
  *  completions back, lets them overtake each other, and refuses some with PORT_BUSY. All of that
- * the ports allow; none of it may change what comes out.
+ *  the ports allow; none of it may change what comes out.
  *
  *  One thread: the simulator's. Part of the process: it goes with it. */
 #ifndef ORDERD_TESTS_SIM_PROXY_H

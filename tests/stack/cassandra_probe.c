@@ -255,11 +255,11 @@ static void flood(struct probe *probe) {
 /* --- The checker's. --- */
 
 static void look(struct probe *probe, uint64_t number, bool repair) {
-    struct cassandra_row_look looked = {
+    struct archive_row_look looked = {
         .request = {.done = ignore, .mailbox = &probe->mailbox},
         .order_id = make_order(number).order_id,
     };
-    struct cassandra_row_write write = {.request = looked.request, .order = make_order(number)};
+    struct archive_row_write write = {.request = looked.request, .order = make_order(number)};
     struct cassandra_archive *archive = cassandra_repairs(probe->cassandra);
     if (cassandra_archive_look(archive, &looked) != PORT_TAKEN) {
         say("{\"fault\":\"busy\"}");

@@ -1,5 +1,5 @@
 /** What the instances of a cluster must agree on, on a real MariaDB server: what the start refuses,
- * who has which node number, who holds a lease. */
+ *  who has which node number, who holds a lease. */
 #include "mariadb_bed.h"
 
 static struct mariadb_server_process server;

@@ -39,8 +39,8 @@ static void end_load(struct bed *bed, struct load *load) {
     }
 }
 
-/** False where an answer only says that now is not the time: a busy machine may give it for long.
- */
+/** False where an answer only says that now is not the time: a busy machine may give it for
+ *  long. */
 static bool is_answer(uint8_t result) {
     return result != ORDER_RESULT_UNAVAILABLE && result != ORDER_RESULT_UNKNOWN &&
            result != ORDER_RESULT_BUSY;
@@ -58,7 +58,7 @@ static void get_surely(struct bed *bed, const uint64_t *ids, struct order_record
 }
 
 /** Creates, again and again, until each order is there. What was said of an order when it came to
- * be there stays in `results`. */
+ *  be there stays in `results`. */
 static void create_surely(struct bed *bed, struct order_record *orders, uint8_t *results,
                           size_t count) {
     int64_t until_us = clock_monotonic_us() + PATIENCE_US;

@@ -1,6 +1,6 @@
 /** A MariaDB server for one test program: with a data directory of its own under TMPDIR, on a free
  *  port, with the settings that orderd asks for. It can be killed and started again. What goes
- * wrong here ends the program: without the server there is nothing to test. One thread. */
+ *  wrong here ends the program: without the server there is nothing to test. One thread. */
 #ifndef ORDERD_TESTS_MARIADB_SERVER_H
 #define ORDERD_TESTS_MARIADB_SERVER_H
 

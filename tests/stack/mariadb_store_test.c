@@ -228,7 +228,7 @@ static void test_a_row_that_somebody_made_impossible_is_neither_served_nor_chang
     assert_int_equal(result, ORDER_RESULT_BROKEN);
     assert_int_equal(bed_metric(&bed, "broken_rows_total"), 1);
     assert_int_equal(bed_change_one(&bed, created.order_id, ORDER_STATUS_CANCEL, &order),
-                     ORDER_RESULT_UNAVAILABLE);
+                     ORDER_RESULT_BROKEN);
     bed_create(&bed, &draft, &result, 1);
     assert_int_equal(result, ORDER_RESULT_UNAVAILABLE);
     assert_string_equal(

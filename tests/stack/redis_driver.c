@@ -70,7 +70,7 @@ static struct order_record order_at(uint64_t order_id, uint64_t version) {
 }
 
 static void flown(struct port_request *request) {
-    struct flight *flight = (struct flight *)((char *)request - offsetof(struct flight, request));
+    struct flight *flight = CONTAINER_OF(request, struct flight, request);
     for (size_t i = 0; i < flight->count; i++) {
         flight->driver->tally[flight->results[i]]++;
     }

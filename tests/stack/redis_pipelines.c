@@ -45,14 +45,14 @@ static struct topic_message message_of(struct bed *bed, size_t index, uint64_t o
     text_append_u64(&key, order_id);
     return (struct topic_message){
         .key = text_slice(&key),
-        .header = SLICE_LITERAL("expired"),
+        .header = SLICE_LITERAL("refresh"),
         .offset = (int64_t)bed->position++,
         .time_us = clock_wall_us(),
     };
 }
 
 static enum port_submit read_changes(struct topic_reader *reader, struct topic_read *request) {
-    struct bed *bed = (struct bed *)((char *)reader - offsetof(struct bed, changes));
+    struct bed *bed = CONTAINER_OF(reader, struct bed, changes);
     request->result = ORDER_RESULT_FOUND;
     request->count = 0;
     while (request->count < request->limit && bed->position < bed->total) {
@@ -69,7 +69,7 @@ static enum port_submit read_changes(struct topic_reader *reader, struct topic_r
 }
 
 static enum port_submit commit_changes(struct topic_reader *reader, struct topic_commit *request) {
-    struct bed *bed = (struct bed *)((char *)reader - offsetof(struct bed, changes));
+    struct bed *bed = CONTAINER_OF(reader, struct bed, changes);
     bed->committed = bed->position;
     request->result = ORDER_RESULT_STORED;
     port_complete(&request->request);
@@ -77,7 +77,7 @@ static enum port_submit commit_changes(struct topic_reader *reader, struct topic
 }
 
 static enum port_submit read_refreshes(struct topic_reader *reader, struct topic_read *request) {
-    struct bed *bed = (struct bed *)((char *)reader - offsetof(struct bed, refreshes));
+    struct bed *bed = CONTAINER_OF(reader, struct bed, refreshes);
     request->result = ORDER_RESULT_FOUND;
     request->count = 0;
     while (request->count < request->limit && bed->position < bed->told_count) {
@@ -97,7 +97,7 @@ static enum port_submit commit_refreshes(struct topic_reader *reader,
 }
 
 static enum port_submit publish(struct topic_writer *writer, struct topic_publish *request) {
-    struct bed *bed = (struct bed *)((char *)writer - offsetof(struct bed, writer));
+    struct bed *bed = CONTAINER_OF(writer, struct bed, writer);
     for (size_t i = 0; i < request->count; i++) {
         bool room = bed->told_count < TOLD_MAX &&
                     order_id_parse(request->messages[i].key, &bed->told[bed->told_count]);
@@ -113,7 +113,7 @@ static bool has(const struct bed *bed, uint64_t order_id) {
 }
 
 static enum port_submit get(struct order_store *store, struct order_get_batch *batch) {
-    const struct bed *bed = (struct bed *)((char *)store - offsetof(struct bed, store));
+    const struct bed *bed = CONTAINER_OF(store, struct bed, store);
     for (size_t i = 0; i < batch->count; i++) {
         batch->results[i] =
             has(bed, batch->order_ids[i]) ? ORDER_RESULT_FOUND : ORDER_RESULT_ABSENT;
@@ -124,7 +124,7 @@ static enum port_submit get(struct order_store *store, struct order_get_batch *b
 }
 
 static enum port_submit scan(struct order_store *store, struct order_scan_batch *batch) {
-    const struct bed *bed = (struct bed *)((char *)store - offsetof(struct bed, store));
+    const struct bed *bed = CONTAINER_OF(store, struct bed, store);
     uint64_t next = batch->cursor == 0 ? bed->first : batch->cursor + 1;
     batch->result = ORDER_RESULT_FOUND;
     batch->count = 0;

@@ -9,8 +9,8 @@
  *  it when the last is committed. */
 void pipelines_follow(struct redis *redis, uint64_t first, uint64_t count, uint64_t versions);
 
-/** Runs the refill pipeline on a store with `count` orders of version 1 until it has walked once.
- */
+/** Runs the refill pipeline on a store with `count` orders of version 1 until it has walked
+ *  once. */
 void pipelines_refill(struct redis *redis, uint64_t first, uint64_t count);
 
 /** Runs the refresh pipeline on such a store until so many orders were put again. */

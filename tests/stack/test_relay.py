@@ -82,6 +82,11 @@ class Relay:
         assert self.process.wait(within) == 0, self.text()
         return self.metrics()
 
+    def has_ended(self):
+        if self.process.poll() is not None:
+            raise own_servers.ServerError(f"the relay has ended with {self.process.returncode}")
+        return False
+
     def text(self):
         return self.log.read_text(errors="replace")
 
@@ -91,7 +96,7 @@ class Relay:
 
     def wait_for(self, text, seconds=30):
         try:
-            own_servers.wait_for(lambda: text in self.text(), repr(text), seconds)
+            own_servers.wait_for(lambda: text in self.text() or self.has_ended(), repr(text), seconds)
         except own_servers.ServerError:
             print(f"# {self.text()[-3000:]}")
             raise

@@ -23,7 +23,7 @@ static void read_done(struct port_request *request) {
 }
 
 static void commit_done(struct port_request *request) {
-    struct host *host = (struct host *)((char *)request - offsetof(struct host, commit.request));
+    struct host *host = CONTAINER_OF(request, struct host, commit.request);
     host->done = true;
 }
 

@@ -81,9 +81,15 @@ def test_plots_are_well_formed():
         assert xml.etree.ElementTree.fromstring(text).tag.endswith("svg")
 
 
+def test_labels_that_would_cover_each_other_are_moved_apart():
+    assert plots.spread_apart([100, 102, 50]) == [100, 117, 50]
+    assert plots.spread_apart([10, 60]) == [10, 60]
+
+
 def test_a_program_that_finds_wrong_answers_ends_the_comparison():
     for code in ("print('{\"errors\": 2, \"first_error\": \"order 7\"}')", "print('no JSON')",
-                 "import sys; print('{\"errors\": 0}'); sys.exit(1)", "pass"):  # fmt: skip
+                 "import sys; print('{\"errors\": 0}'); sys.exit(1)", "pass",
+                 "print('{\"errors\": 0, \"ops\": 0}')"):  # fmt: skip
         try:
             servers.run_json([sys.executable, "-c", code])
         except servers.Wrong:

@@ -1,6 +1,6 @@
 /** Ports that take what they are handed and leave the answer to the test. Each keeps the requests
- * in the order in which they came; fake_complete hands one back. The clock stands where the test
- * puts it. One thread. */
+ *  in the order in which they came; fake_complete hands one back. The clock stands where the test
+ *  puts it. One thread. */
 #ifndef ORDERD_TESTS_FAKE_PORTS_H
 #define ORDERD_TESTS_FAKE_PORTS_H
 
@@ -63,8 +63,7 @@ static inline enum port_submit fake_take(struct fake_ports *fake, struct port_re
     return PORT_TAKEN;
 }
 
-#define FAKE_OF(pointer, member)                                                                   \
-    ((struct fake_ports *)((char *)(pointer)-offsetof(struct fake_ports, member)))
+#define FAKE_OF(pointer, member) CONTAINER_OF(pointer, struct fake_ports, member)
 
 #define FAKE_OPERATION(name, port, batch_type, member, operation)                                  \
     static inline enum port_submit name(struct port *port_, struct batch_type *batch) {            \
@@ -89,8 +88,7 @@ FAKE_OPERATION(fake_lease_acquire, lease_port, lease_request, lease, FAKE_LEASE)
 FAKE_OPERATION(fake_lease_release, lease_port, lease_request, lease, FAKE_LEASE_RELEASE)
 
 static inline int64_t fake_now(const struct clock *clock) {
-    return ((const struct fake_ports *)((const char *)clock - offsetof(struct fake_ports, clock)))
-        ->now_us;
+    return (CONTAINER_OF(clock, const struct fake_ports, clock))->now_us;
 }
 
 static inline void fake_init(struct fake_ports *fake) {

@@ -9,7 +9,8 @@ import struct
 from stacklib import wire
 
 LIST_OFFSETS, METADATA, OFFSET_FETCH, FIND_COORDINATOR = 2, 3, 9, 10
-LIST_GROUPS, CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, DELETE_GROUPS = 16, 19, 20, 22, 42
+LIST_GROUPS, CREATE_TOPICS, DELETE_TOPICS, DELETE_RECORDS, INIT_PRODUCER_ID = 16, 19, 20, 21, 22
+DELETE_GROUPS = 42
 EARLIEST, LATEST = -2, -1
 UNKNOWN_TOPIC, TOPIC_EXISTS, NON_EMPTY_GROUP, GROUP_NOT_FOUND = 3, 36, 68, 69
 LEADER_NOT_AVAILABLE, NOT_LEADER = 5, 6
@@ -146,6 +147,21 @@ class Kafka(wire.Client):
 
         found = answer.array(lambda: (answer.text(), answer.array(partition)))
         return [offset for _, offset in sorted(found[0][1])]
+
+    def delete_records(self, topic):
+        """Removes everything that a topic has now; offsets go on."""
+        partitions = [
+            struct.pack(">iq", number, end) for number, end in enumerate(self.offsets(topic))
+        ]
+        body = array([text(topic) + array(partitions)]) + struct.pack(">i", 30000)
+        answer = self.exchange(DELETE_RECORDS, 1, body)
+        answer.number("i")
+
+        def partition():
+            number, _, code = answer.number("i"), answer.number("q"), answer.number("h")
+            check(code, f"partition {number} of {topic}")
+
+        answer.array(lambda: (answer.text(), answer.array(partition)))
 
     def committed(self, group):
         """{(topic, partition): offset} that a group has committed."""

@@ -164,8 +164,7 @@ static void hand_out_look(struct cassandra_archive *archive, struct archive_grou
                           struct cql_rows rows) {
     struct cql_cell cells[CASSANDRA_ROW_CELLS + CASSANDRA_WRITETIME_CELLS];
     const struct archive_item *item = &archive->items[group->first];
-    struct cassandra_row_look *look =
-        (struct cassandra_row_look *)archive->works[item->work].request;
+    struct archive_row_look *look = (struct archive_row_look *)archive->works[item->work].request;
     enum order_result result = ORDER_RESULT_ABSENT;
     look->writetime_us = INT64_MIN;
     if (cql_rows_next(&rows, cells)) {

@@ -214,9 +214,9 @@ static void take_request(struct cassandra_archive *archive, struct port_request 
         metric_add(&archive->metrics.gets_total, work->count);
     } else {
         uint64_t order_id = operation == ARCHIVE_LOOK
-                                ? ((const struct cassandra_row_look *)request)->order_id
+                                ? ((const struct archive_row_look *)request)->order_id
                             : operation == ARCHIVE_WRITE
-                                ? ((const struct cassandra_row_write *)request)->order.order_id
+                                ? ((const struct archive_row_write *)request)->order.order_id
                                 : ((const struct cassandra_row_delete *)request)->order_id;
         work->open = 1;
         add_item(archive, operation, number, 0, order_id);
@@ -246,10 +246,10 @@ static void write_result(struct port_request *request, uint32_t index, enum orde
         ((struct order_get_batch *)request)->results[index] = (uint8_t)result;
         break;
     case ARCHIVE_LOOK:
-        ((struct cassandra_row_look *)request)->result = (uint8_t)result;
+        ((struct archive_row_look *)request)->result = (uint8_t)result;
         break;
     case ARCHIVE_WRITE:
-        ((struct cassandra_row_write *)request)->result = (uint8_t)result;
+        ((struct archive_row_write *)request)->result = (uint8_t)result;
         break;
     case ARCHIVE_DELETE:
         ((struct cassandra_row_delete *)request)->result = (uint8_t)result;

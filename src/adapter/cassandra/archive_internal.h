@@ -79,6 +79,7 @@ struct archive_key {
 
 struct cassandra_archive {
     struct order_archive port;
+    struct archive_repair repair;
     struct mailbox inbox;
     _Atomic uint64_t outstanding; /* orders submitted and not done; any thread */
     struct cassandra_terms terms;

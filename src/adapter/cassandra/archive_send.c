@@ -57,9 +57,8 @@ static struct text *begin_put(struct cassandra_archive *archive, const struct ar
 static struct text *begin_write(struct cassandra_archive *archive,
                                 const struct archive_group *group,
                                 struct cql_connection *connection) {
-    const struct cassandra_row_write *write =
-        (const struct cassandra_row_write *)archive->works[archive->items[group->first].work]
-            .request;
+    const struct archive_row_write *write =
+        (const struct archive_row_write *)archive->works[archive->items[group->first].work].request;
     struct slice statement = cql_connection_statement(connection, CASSANDRA_INSERT);
     struct text *body = cql_connection_begin(connection, CQL_EXECUTE, CASSANDRA_INSERT,
                                              REQUEST_BYTES + CASSANDRA_INSERT_BYTES_MAX);

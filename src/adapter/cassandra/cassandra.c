@@ -28,11 +28,22 @@ static bool settles(const struct cassandra_parts *parts, const struct cassandra_
     return true;
 }
 
+/** Looks at the schema. A process that only reads may start while no node answers, as it goes on
+ *  when they stop to: what it asks for is then unavailable, and never absent. */
+static bool has_schema(const struct cassandra_parts *parts, const struct cassandra_terms *terms,
+                       struct fault *fault) {
+    enum cassandra_schema_status status = cassandra_schema_check(terms, parts->log, fault);
+    if (status == CASSANDRA_SCHEMA_UNREACHABLE && parts->settle_us == 0) {
+        log_warning(parts->log, "cassandra", "%s; its schema was not looked at", fault->text);
+        return true;
+    }
+    return status == CASSANDRA_SCHEMA_CURRENT && settles(parts, terms, fault);
+}
+
 struct cassandra *cassandra_open(const struct cassandra_parts *parts, struct fault *fault) {
     struct cassandra_terms terms;
     if (!cassandra_options_read(parts->options, parts->password, &terms, fault) ||
-        cassandra_schema_check(&terms, parts->log, fault) != CASSANDRA_SCHEMA_CURRENT ||
-        !settles(parts, &terms, fault)) {
+        !has_schema(parts, &terms, fault)) {
         return NULL;
     }
     struct cassandra *cassandra = calloc(1, sizeof(*cassandra));

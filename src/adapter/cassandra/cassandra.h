@@ -22,8 +22,9 @@ struct cassandra_parts {
 };
 
 /** Refuses, with one line in `fault` that says what to change or to run, where the options
- * contradict each other, no node answers, the schema is missing, older, newer or another one, or
- * `settle_us` is below the time for which a node may acknowledge what is not on its medium. Blocks,
+ * contradict each other, the schema is missing, older, newer or another one, or `settle_us` is
+ * below the time for which a node may acknowledge what is not on its medium. That no node answers
+ * is a reason only for a process that removes orders from the store (settle_us). Blocks,
  * at most for a few times cassandra.connect_timeout_ms. Nothing runs yet. */
 struct cassandra *cassandra_open(const struct cassandra_parts *parts, struct fault *fault);
 

@@ -42,12 +42,12 @@ static enum port_submit submit_get(struct order_archive *port, struct order_get_
 }
 
 enum port_submit cassandra_archive_look(struct cassandra_archive *archive,
-                                        struct cassandra_row_look *look) {
+                                        struct archive_row_look *look) {
     return submit(archive, &look->request, ARCHIVE_LOOK, 1);
 }
 
 enum port_submit cassandra_archive_write(struct cassandra_archive *archive,
-                                         struct cassandra_row_write *write) {
+                                         struct archive_row_write *write) {
     return submit(archive, &write->request, ARCHIVE_WRITE, 1);
 }
 
@@ -115,6 +115,22 @@ static void *run(void *context) {
 
 static const struct order_archive_ops port_ops = {.put = submit_put, .get = submit_get};
 
+static struct cassandra_archive *archive_of_repair(struct archive_repair *repair) {
+    return (struct cassandra_archive *)((char *)repair -
+                                        offsetof(struct cassandra_archive, repair));
+}
+
+static enum port_submit submit_look(struct archive_repair *repair, struct archive_row_look *look) {
+    return cassandra_archive_look(archive_of_repair(repair), look);
+}
+
+static enum port_submit submit_write(struct archive_repair *repair,
+                                     struct archive_row_write *write) {
+    return cassandra_archive_write(archive_of_repair(repair), write);
+}
+
+static const struct archive_repair_ops repair_ops = {.look = submit_look, .write = submit_write};
+
 /** Chains everything that is free. */
 static void fill_pools(struct cassandra_archive *archive) {
     uint32_t count = archive->terms.queue_orders;
@@ -145,6 +161,7 @@ struct cassandra_archive *cassandra_archive_create(const struct cassandra_archiv
     }
     memset(archive, 0, sizeof(*archive));
     archive->port.ops = &port_ops;
+    archive->repair.ops = &repair_ops;
     archive->terms = *parts->terms;
     archive->log = parts->log;
     cassandra_statements_init(&archive->statements, archive->terms.keyspace);
@@ -206,6 +223,10 @@ void cassandra_archive_stop(struct cassandra_archive *archive) {
 
 struct order_archive *cassandra_archive_port(struct cassandra_archive *archive) {
     return &archive->port;
+}
+
+struct archive_repair *cassandra_archive_repair(struct cassandra_archive *archive) {
+    return &archive->repair;
 }
 
 struct cassandra_metrics *cassandra_archive_metrics(struct cassandra_archive *archive) {

@@ -41,12 +41,11 @@ struct archive_rocksdb {
 };
 
 static struct archive_rocksdb *archive_of_port(struct order_archive *port) {
-    return (struct archive_rocksdb *)((char *)port - offsetof(struct archive_rocksdb, port));
+    return CONTAINER_OF(port, struct archive_rocksdb, port);
 }
 
 static struct archive_rocksdb *archive_of_references(struct reference_archive *references) {
-    return (struct archive_rocksdb *)((char *)references -
-                                      offsetof(struct archive_rocksdb, references));
+    return CONTAINER_OF(references, struct archive_rocksdb, references);
 }
 
 /* --- Submission: any thread. --- */

@@ -6,6 +6,9 @@ static bool reserve_memory(struct embedded_core *core, const struct embedded_cor
     if (core->table == NULL) {
         return false;
     }
+    if (parts->memory->populate) {
+        order_table_populate(core->table);
+    }
     if (!reference_filter_init(&core->filter, parts->memory->filter_bytes)) {
         fault_set(fault, "no memory for the filter of archived references");
         return false;

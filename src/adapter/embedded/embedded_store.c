@@ -51,8 +51,7 @@ static enum port_submit submit_expire(struct order_store *store, struct order_ex
 
 /** The RAM table as a cache: an archived order that was read stays, and may leave again. */
 static enum port_submit submit_fill(struct order_cache *cache, struct order_cache_put *batch) {
-    struct embedded_store *store =
-        (struct embedded_store *)((char *)cache - offsetof(struct embedded_store, cache));
+    struct embedded_store *store = CONTAINER_OF(cache, struct embedded_store, cache);
     return submit(store, &batch->request, STORE_FILL);
 }
 
@@ -67,7 +66,7 @@ static enum port_submit get(struct order_store *port, struct order_get_batch *ba
 }
 
 /** Answers a look-up by reference from memory; NONE where the archive has to be asked: an order
- * that has left may have the reference, even where the table holds one that had it before. */
+ *  that has left may have the reference, even where the table holds one that had it before. */
 static enum order_result find_in_memory(const struct embedded_store *store,
                                         struct order_record *order) {
     uint64_t hash = order_record_reference_hash(order);
@@ -164,13 +163,24 @@ static void note_final(struct embedded_store *store, uint64_t order_id) {
     atomic_store_explicit(&store->finals_written, written + 1, memory_order_release);
 }
 
+/** Begins to load what putting the records from `from` on will touch, and returns the first that it
+ *  left. In one run, for the reason that prefetch_creates has. */
+static uint32_t prefetch_puts(const struct embedded_store *store, uint32_t from) {
+    const struct store_group *group = &store->group;
+    uint32_t end = (uint32_t)bytes_min_u64(from + PUBLISH_AHEAD, group->record_count);
+    for (uint32_t i = from; i < end; i++) {
+        order_table_prefetch(store->table, group->records[i].order_id, group->hashes[i]);
+    }
+    return end;
+}
+
 /** Puts what is durable now where readers see it. */
 static void publish(struct embedded_store *store) {
     struct store_group *group = &store->group;
+    uint32_t loaded = prefetch_puts(store, 0);
     for (uint32_t i = 0; i < group->record_count; i++) {
-        if (i + PUBLISH_AHEAD < group->record_count) {
-            order_table_prefetch(store->table, group->records[i + PUBLISH_AHEAD].order_id,
-                                 group->hashes[i + PUBLISH_AHEAD]);
+        if (i + PUBLISH_AHEAD >= loaded && loaded < group->record_count) {
+            loaded = prefetch_puts(store, loaded);
         }
         enum order_table_put put =
             order_table_put(store->table, &group->records[i], group->hashes[i], false);

@@ -72,8 +72,8 @@ static uint32_t frame_crc(const void *frame, size_t payload_end) {
 }
 
 /** What the frame's checksum cannot tell: a CRC over bytes that end with their own CRC comes out
- * the same whatever they are, so one sound record could stand where another was written, as it does
- *  where a torn write meets what a recycled segment held before. */
+ *  the same whatever they are, so one sound record could stand where another was written, as it
+ *  does where a torn write meets what a recycled segment held before. */
 static uint64_t digest_of_records(const void *frame, uint32_t record_count) {
     const struct order_record *records =
         (const struct order_record *)((const char *)frame + JOURNAL_FRAME_HEADER_BYTES);

@@ -2,9 +2,9 @@
  *  removes what is no longer needed.
  *
  *  A checkpoint is begun when the journal has grown by `checkpoint_bytes`, or by the size of the
- * hot orders where that is more, so that writing them costs no more than the journal itself; and
- * when the journal nears `max_bytes`. Segments that the checkpoint covers are kept for the change
- * log up to `keep_bytes`, then removed, oldest first.
+ *  hot orders where that is more, so that writing them costs no more than the journal itself; and
+ *  when the journal nears `max_bytes`. Segments that the checkpoint covers are kept for the change
+ *  log up to `keep_bytes`, then removed, oldest first.
  *
  *  A plain state machine: keeper_step does a slice of work on the keeper's thread. */
 #ifndef ORDERD_ADAPTER_EMBEDDED_KEEPER_H

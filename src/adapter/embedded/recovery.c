@@ -79,7 +79,7 @@ static void apply_release(struct run *run, const struct journal_release *release
 /* --- The checkpoint. --- */
 
 static struct run *run_of(struct checkpoint_visitor *visitor) {
-    return (struct run *)((char *)visitor - offsetof(struct run, visitor));
+    return CONTAINER_OF(visitor, struct run, visitor);
 }
 
 static bool visit_begin(struct checkpoint_visitor *visitor, const struct checkpoint_begin *begin,
@@ -262,7 +262,7 @@ static bool is_gap(const struct run *run, uint64_t first_sequence, struct fault 
 }
 
 /** Segments are numbered without a gap: only the oldest ever leave, and the empty ones at the end
- * are removed by a start, which then goes on with their numbers. */
+ *  are removed by a start, which then goes on with their numbers. */
 static bool is_missing_before(const struct run *run, size_t at, struct fault *fault) {
     if (at == 0 || run->segments[at - 1] + 1 == run->segments[at]) {
         return false;
@@ -316,7 +316,7 @@ static bool replay_segment(struct run *run, size_t at, struct fault *fault) {
 }
 
 /** The last segment that begins at or before the position after the checkpoint is the first one
- * that is needed. */
+ *  that is needed. */
 static size_t find_first_needed(struct run *run) {
     uint64_t covered = run->result->checkpoint_sequence;
     size_t first_needed = 0;
@@ -344,8 +344,8 @@ static void forget(struct run *run, size_t count, const struct fault *why) {
 }
 
 /** Segments that the checkpoint covers whole are only noted, for the change log: a broken or
- * missing one there is no loss of an order, so it and those before it are left out with a warning.
- */
+ *  missing one there is no loss of an order, so it and those before it are left out with a
+ *  warning. */
 static bool note_covered(struct run *run, size_t first_needed, struct fault *fault) {
     for (size_t i = 0; i <= first_needed; i++) {
         struct journal_frame_header first;

@@ -1,5 +1,5 @@
-/** A growing set of order ids, for the rare start that has to know which orders left. One thread.
- */
+/** A growing set of order ids, for the rare start that has to know which orders left. One
+ *  thread. */
 #ifndef ORDERD_ADAPTER_EMBEDDED_RELEASE_SET_H
 #define ORDERD_ADAPTER_EMBEDDED_RELEASE_SET_H
 

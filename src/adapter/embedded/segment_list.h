@@ -44,8 +44,8 @@ MUST_CHECK bool segment_list_find_change(struct segment_list *list, uint64_t cha
 MUST_CHECK bool segment_list_after(struct segment_list *list, uint64_t number,
                                    struct segment_entry *entry);
 
-/** True where every frame of the oldest segment comes before `sequence` and it is not the newest.
- */
+/** True where every frame of the oldest segment comes before `sequence` and it is not the
+ *  newest. */
 MUST_CHECK bool segment_list_oldest_is_before(struct segment_list *list, uint64_t sequence,
                                               struct segment_entry *entry);
 

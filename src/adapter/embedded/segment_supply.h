@@ -5,8 +5,8 @@
  *  Segments that are no longer needed are handed in and become the next ones; without any, a new
  *  file is filled with zero bytes, at the pace at which the present segment is used up, since both
  *  share the disk: filled at once, it would hold the writer's syncs up. Where the disk has no room
- * for a whole segment, a smaller one is tried, down to `segment_bytes_min`; then the supply is
- * FULL, and tries again later.
+ *  for a whole segment, a smaller one is tried, down to `segment_bytes_min`; then the supply is
+ *  FULL, and tries again later.
  *
  *  A plain state machine: `segment_supply_step` does one slice of work on the keeper's thread; the
  *  writer only looks at `ready` and `state`. */
@@ -79,15 +79,15 @@ static inline bool segment_supply_wants_spare(const struct segment_supply *suppl
 }
 
 /** Hands in segment `number`, which nobody reads or needs any more: the one behind the last that
- * was handed in. @thread the keeper's. */
+ *  was handed in. @thread the keeper's. */
 void segment_supply_recycle(struct segment_supply *supply, uint64_t number);
 
 /** Deletes an old segment that is too many; true where one was. @thread the keeper's. */
 bool segment_supply_trim(struct segment_supply *supply, int64_t now_us);
 
 /** The journal may not grow, and what would make room failed: the supply is FULL, so that the
- * writer refuses rather than waits, until it has made a segment again. Nothing changes where one is
- * ready.
+ *  writer refuses rather than waits, until it has made a segment again. Nothing changes where one
+ *  is ready.
  *  @thread the keeper's. */
 void segment_supply_refuse(struct segment_supply *supply);
 

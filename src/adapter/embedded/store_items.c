@@ -37,7 +37,8 @@ static bool find_in_table(struct embedded_store *store, const struct order_recor
 static enum reference_answer find_in_archive(struct embedded_store *store,
                                              const struct order_record *draft, uint64_t hash,
                                              int64_t now_us, struct order_record *known) {
-    if (!reference_filter_may_contain(store->filter, hash)) {
+    if (reference_filter_is_empty(store->filter) ||
+        !reference_filter_may_contain(store->filter, hash)) {
         return REFERENCE_ABSENT;
     }
     metric_add(&store->metrics.archive_lookups_total, 1);
@@ -91,44 +92,37 @@ static uint8_t judge_create(struct embedded_store *store, const struct store_jud
     return result == ORDER_RESULT_CREATED ? in_flight(result) : (uint8_t)result;
 }
 
-static void prefetch_create(const struct embedded_store *store,
-                            const struct order_create_batch *batch, size_t item) {
-    if (item < batch->count) {
+/** Begins to load what judging the items from `from` on will touch, and returns the first that it
+ *  left. In one run: each look goes to a page of its own, and the processor walks the tables of
+ *  several pages at once only where it meets them close together. */
+static size_t prefetch_creates(const struct embedded_store *store,
+                               const struct order_create_batch *batch, size_t from) {
+    size_t end = bytes_min_size(from + JUDGE_AHEAD, batch->count);
+    for (size_t item = from; item < end; item++) {
         order_table_prefetch_reference(store->table, batch->reference_hashes[item]);
-        reference_filter_prefetch(store->filter, batch->reference_hashes[item]);
     }
+    if (!reference_filter_is_empty(store->filter)) {
+        for (size_t item = from; item < end; item++) {
+            reference_filter_prefetch(store->filter, batch->reference_hashes[item]);
+        }
+    }
+    return end;
 }
 
 static void judge_creates(struct embedded_store *store, const struct store_judge *judge,
                           struct order_create_batch *batch) {
-    for (size_t i = 0; i < JUDGE_AHEAD; i++) {
-        prefetch_create(store, batch, batch->progress + i);
-    }
+    size_t loaded = prefetch_creates(store, batch, batch->progress);
     while (batch->progress < batch->count && !store_group_is_full(&store->group)) {
         size_t item = batch->progress++;
-        prefetch_create(store, batch, item + JUDGE_AHEAD);
+        if (item + JUDGE_AHEAD >= loaded && loaded < batch->count) {
+            loaded = prefetch_creates(store, batch, loaded);
+        }
         batch->results[item] =
             judge_create(store, judge, &batch->orders[item], batch->reference_hashes[item]);
     }
 }
 
 /* --- Changes. --- */
-
-static enum order_result result_from_verdict(enum order_verdict verdict) {
-    switch (verdict) {
-    case ORDER_VERDICT_MISMATCH:
-        return ORDER_RESULT_MISMATCH;
-    case ORDER_VERDICT_UNCHANGED:
-        return ORDER_RESULT_UNCHANGED;
-    case ORDER_VERDICT_ILLEGAL:
-        return ORDER_RESULT_ILLEGAL;
-    case ORDER_VERDICT_BAD_TIME:
-        return ORDER_RESULT_BAD_TIME;
-    case ORDER_VERDICT_CHANGED:
-        break;
-    }
-    return ORDER_RESULT_CHANGED;
-}
 
 static uint8_t judge_change(struct embedded_store *store, const struct store_judge *judge,
                             const struct order_change *change, struct order_record *order) {
@@ -144,7 +138,7 @@ static uint8_t judge_change(struct embedded_store *store, const struct store_jud
     }
     *order = current;
     enum order_result result =
-        result_from_verdict(order_change_judge(&current, change, judge->now_us, order));
+        order_result_from_verdict(order_change_judge(&current, change, judge->now_us, order));
     if (result == ORDER_RESULT_CHANGED) {
         if (judge->refuse_all) {
             return ORDER_RESULT_BUSY;
@@ -417,6 +411,11 @@ void store_scan(struct embedded_store *store, struct order_scan_batch *batch) {
     batch->count = 0;
     batch->overlooked = false;
     batch->result = ORDER_RESULT_FOUND;
+    if (batch->kind == ORDER_SCAN_REFERENCES) {
+        batch->cursor = 0; /* a reference is in the order's own entry here */
+        batch->next_us = INT64_MAX;
+        return;
+    }
     if (batch->thorough || batch->kind == ORDER_SCAN_OVERDUE) {
         walk(store->table, batch, &filter);
     } else {

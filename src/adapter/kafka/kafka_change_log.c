@@ -1,5 +1,6 @@
 #include "adapter/kafka/kafka_change_log.h"
 
+#include "adapter/kafka/kafka_ends.h"
 #include "adapter/kafka/kafka_tail.h"
 #include "base/clock.h"
 
@@ -19,6 +20,8 @@ const size_t kafka_changes_metric_count = ARRAY_COUNT(kafka_changes_metric_table
 #define INBOX_CAPACITY 1024
 #define WATCHES_MAX 64
 #define WAIT_MS 100
+#define END_TIMEOUT_MS 1000 /* for where the topic ends: who asks wants to know now */
+#define RESTART_PAUSE_US INT64_C(1000000)
 #define BATCH_MESSAGES 1024 /* taken off the consumer before requests are looked at again */
 
 /** A consumer with a thread, and what waits for it. */
@@ -43,8 +46,11 @@ struct kafka_change_log {
     struct change_watch *watches[WATCHES_MAX];
     struct follower changes;
     struct follower history;
+    struct kafka_ends *ends; /* owned */
     /* Of kafka-changes. */
     struct kafka_tail *tails; /* owned */
+    bool lost;                /* where the consumer stood is no longer there */
+    int64_t restart_at_us;
     struct log_limit changes_limit;
     /* Of kafka-history: the cursor of which the consumer stands. */
     bool stands;
@@ -146,6 +152,8 @@ static void take_newest(struct kafka_change_log *log, const rd_kafka_message_t *
     struct order_record memory;
     uint32_t part = (uint32_t)message->partition;
     if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR || part >= log->parts) {
+        log->lost = log->lost || message->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET ||
+                    message->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE;
         log_write_limited(log->log, &log->changes_limit, LOG_WARNING, "kafka", "orders.changes: %s",
                           rd_kafka_message_errstr(message));
         return;
@@ -158,6 +166,49 @@ static void take_newest(struct kafka_change_log *log, const rd_kafka_message_t *
                    order_of(log, &log->changes_limit, message, &memory));
     atomic_store_explicit(&log->newest[part], tail->end, memory_order_release);
     metric_add(&log->metrics.followed_total, 1);
+}
+
+/** Finds the end of every partition, and follows from there. Nothing changes where it fails. */
+static bool follow_from_end(struct kafka_change_log *log, struct fault *fault) {
+    const char *topic = kafka_topics[KAFKA_ORDERS_CHANGES].name;
+    struct change_cursor end;
+    if (!kafka_ends_find(log->changes.consumer, topic, log->parts, log->options->request_timeout_ms,
+                         &end, fault)) {
+        return false;
+    }
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)log->parts);
+    for (uint32_t i = 0; i < log->parts; i++) {
+        rd_kafka_topic_partition_list_add(list, topic, (int32_t)i)->offset =
+            (int64_t)end.positions[i];
+    }
+    rd_kafka_resp_err_t error = rd_kafka_assign(log->changes.consumer, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        fault_set(fault, "kafka: %s cannot be followed: %s", topic, rd_kafka_err2str(error));
+        return false;
+    }
+    for (uint32_t i = 0; i < log->parts; i++) {
+        kafka_tail_begin(&log->tails[i], end.positions[i]);
+        atomic_store_explicit(&log->newest[i], end.positions[i], memory_order_release);
+    }
+    return true;
+}
+
+/** The topic was made anew, or what comes next was removed before it was read. Whoever stood before
+ *  the place where this begins is told so by kafka-history. */
+static void follow_again(struct kafka_change_log *log) {
+    struct fault fault;
+    int64_t now_us = clock_monotonic_us();
+    if (now_us < log->restart_at_us) {
+        return;
+    }
+    log->restart_at_us = now_us + RESTART_PAUSE_US;
+    metric_add(&log->metrics.restarts_total, 1);
+    log->lost = !follow_from_end(log, &fault);
+    log_write(log->log, LOG_WARNING, "kafka",
+              "orders.changes: the place that was followed is gone; from the end again: %s",
+              log->lost ? fault.text : "done");
+    wake_watches(log);
 }
 
 static void *run_changes(void *context) {
@@ -174,6 +225,9 @@ static void *run_changes(void *context) {
         }
         if (taken > 0) {
             wake_watches(log);
+        }
+        if (log->lost) {
+            follow_again(log);
         }
         while ((request = mailbox_take(&log->changes.inbox)) != NULL) {
             answer_from_tail(log, (struct change_read_batch *)request);
@@ -350,8 +404,12 @@ static void watch(struct change_log *port, struct change_watch *watch) {
     atomic_store_explicit(&log->watch_count, count + 1, memory_order_release);
 }
 
+static enum port_submit submit_end(struct change_log *port, struct change_end *request) {
+    return kafka_ends_ask(log_of(port)->ends, request);
+}
+
 static const struct change_log_ops change_log_ops = {
-    .read = submit_read, .newest = newest, .watch = watch};
+    .read = submit_read, .newest = newest, .watch = watch, .end = submit_end};
 
 /* --- Life. --- */
 
@@ -397,33 +455,13 @@ static bool make_follower(struct kafka_change_log *log, struct follower *followe
     return true;
 }
 
-/** Finds the end of every partition, and follows from there. */
+/** Begins to follow, and is woken when messages come. */
 static bool begin_changes(struct kafka_change_log *log, struct fault *fault) {
     static const uint64_t one = 1;
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)log->parts);
-    rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
-    for (uint32_t i = 0; i < log->parts && error == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
-        int64_t low;
-        int64_t high = 0;
-        const char *topic = kafka_topics[KAFKA_ORDERS_CHANGES].name;
-        error = rd_kafka_query_watermark_offsets(log->changes.consumer, topic, (int32_t)i, &low,
-                                                 &high, (int)log->options->request_timeout_ms);
-        kafka_tail_begin(&log->tails[i], (uint64_t)high);
-        atomic_init(&log->newest[i], (uint64_t)high);
-        rd_kafka_topic_partition_list_add(list, topic, (int32_t)i)->offset = high;
-    }
     rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(log->changes.consumer);
     rd_kafka_queue_io_event_enable(queue, log->changes.inbox.event_fd, &one, sizeof(one));
     rd_kafka_queue_destroy(queue);
-    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        error = rd_kafka_assign(log->changes.consumer, list);
-    }
-    rd_kafka_topic_partition_list_destroy(list);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        fault_set(fault, "kafka %s: the end of orders.changes is not known: %s",
-                  log->options->brokers.text, rd_kafka_err2str(error));
-    }
-    return error == RD_KAFKA_RESP_ERR_NO_ERROR;
+    return follow_from_end(log, fault);
 }
 
 static void drop_follower(struct follower *follower) {
@@ -437,6 +475,7 @@ static void drop_follower(struct follower *follower) {
 }
 
 static void release(struct kafka_change_log *log) {
+    kafka_ends_destroy(log->ends);
     drop_follower(&log->changes);
     drop_follower(&log->history);
     free(log->tails);
@@ -444,6 +483,11 @@ static void release(struct kafka_change_log *log) {
 }
 
 static bool start_threads(struct kafka_change_log *log, struct fault *fault) {
+    log->ends = kafka_ends_create(log->history.consumer, kafka_topics[KAFKA_ORDERS_CHANGES].name,
+                                  log->parts, END_TIMEOUT_MS, fault);
+    if (log->ends == NULL) {
+        return false;
+    }
     int error = pthread_create(&log->changes.thread, NULL, run_changes, log);
     if (error == 0) {
         error = pthread_create(&log->history.thread, NULL, run_history, log);

@@ -1,10 +1,11 @@
 /** The port change_log on the topic orders.changes, for the event streams: a part is a partition, a
  *  position is the offset after a change, and no group keeps it.
  *
- *  Two threads, with a consumer each. `kafka-changes` follows the end of every partition and keeps
- *  the newest changes in RAM, from which it answers those who follow closely, and wakes the
- *  watches. `kafka-history` answers the others: it fetches from where they stand. A message that is
- *  no order is counted, logged and passed over. */
+ *  Three threads, of which two have a consumer each. `kafka-changes` follows the end of every
+ * partition and keeps the newest changes in RAM, from which it answers those who follow closely,
+ * and wakes the watches. `kafka-ends` (kafka_ends.h) asks where the topic ends. `kafka-history`
+ * answers the others: it fetches from where they stand. A message that is no order is counted,
+ * logged and passed over. */
 #ifndef ORDERD_ADAPTER_KAFKA_KAFKA_CHANGE_LOG_H
 #define ORDERD_ADAPTER_KAFKA_KAFKA_CHANGE_LOG_H
 
@@ -16,7 +17,8 @@
     X(counter, followed_total, "Changes that came at the end of the topic")                        \
     X(counter, history_total, "Changes that were fetched for readers that were behind")            \
     X(counter, broken_total, "Messages of orders.changes that are no orders: an alarm")            \
-    X(counter, failures_total, "Reads that the brokers did not answer in time")
+    X(counter, failures_total, "Reads that the brokers did not answer in time")                    \
+    X(counter, restarts_total, "Times that following began anew, as its place was gone: an alarm")
 
 struct kafka_changes_metrics {
     KAFKA_CHANGES_METRICS(METRIC_FIELD)

@@ -1,5 +1,6 @@
 #include "adapter/kafka/kafka_reader.h"
 
+#include "adapter/kafka/kafka_ends.h"
 #include "base/clock.h"
 
 #include <librdkafka/rdkafka.h>
@@ -14,6 +15,9 @@ const struct metric_description kafka_reader_metric_table[] = {
 const size_t kafka_reader_metric_count = ARRAY_COUNT(kafka_reader_metric_table);
 
 enum { OPERATION_READ, OPERATION_COMMIT };
+
+/* The library wants a name; nobody joins it, and nothing is committed to it. */
+#define GROUP_NONE "orderd-none"
 
 #define INBOX_CAPACITY 4
 #define IDLE_WAIT_MS 1000
@@ -284,7 +288,7 @@ static rd_kafka_conf_t *make_conf(struct kafka_reader *reader, const char *group
         return NULL;
     }
     uint64_t heartbeat_ms = options->session_timeout_ms / 4;
-    if (!kafka_conf_set(conf, "group.id", group, fault) ||
+    if (!kafka_conf_set(conf, "group.id", group != NULL ? group : GROUP_NONE, fault) ||
         !kafka_conf_set(conf, "enable.auto.commit", "false", fault) ||
         !kafka_conf_set(conf, "enable.auto.offset.store", "false", fault) ||
         !kafka_conf_set(conf, "auto.offset.reset", "earliest", fault) ||
@@ -298,6 +302,40 @@ static rd_kafka_conf_t *make_conf(struct kafka_reader *reader, const char *group
     }
     rd_kafka_conf_set_rebalance_cb(conf, rebalance);
     return conf;
+}
+
+static bool join(struct kafka_reader *reader, struct fault *fault) {
+    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
+    (void)rd_kafka_topic_partition_list_add(topics, reader->topic->name, RD_KAFKA_PARTITION_UA);
+    rd_kafka_resp_err_t error = rd_kafka_subscribe(reader->consumer, topics);
+    rd_kafka_topic_partition_list_destroy(topics);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        fault_set(fault, "kafka: %s: %s", reader->topic->name, rd_kafka_err2str(error));
+    }
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/** Without a group: every partition is ours, from its end on. The end is asked for here, as the
+ *  library would find it out some time later, and leave out what is written meanwhile. */
+static bool assign_all(struct kafka_reader *reader, struct fault *fault) {
+    uint32_t parts = (uint32_t)reader->options->partitions;
+    struct change_cursor end;
+    if (!kafka_ends_find(reader->consumer, reader->topic->name, parts,
+                         reader->options->request_timeout_ms, &end, fault)) {
+        return false;
+    }
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)parts);
+    for (uint32_t i = 0; i < parts; i++) {
+        rd_kafka_topic_partition_list_add(list, reader->topic->name, (int32_t)i)->offset =
+            (int64_t)end.positions[i];
+    }
+    rd_kafka_resp_err_t error = rd_kafka_assign(reader->consumer, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        fault_set(fault, "kafka: %s: %s", reader->topic->name, rd_kafka_err2str(error));
+    }
+    metric_set(&reader->metrics.partitions, parts);
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 static bool make_consumer(struct kafka_reader *reader, const char *group, struct fault *fault) {
@@ -314,14 +352,7 @@ static bool make_consumer(struct kafka_reader *reader, const char *group, struct
     }
     (void)rd_kafka_poll_set_consumer(reader->consumer);
     reader->answers = rd_kafka_queue_new(reader->consumer);
-    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
-    (void)rd_kafka_topic_partition_list_add(topics, reader->topic->name, RD_KAFKA_PARTITION_UA);
-    rd_kafka_resp_err_t error = rd_kafka_subscribe(reader->consumer, topics);
-    rd_kafka_topic_partition_list_destroy(topics);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        fault_set(fault, "kafka: %s: %s", reader->topic->name, rd_kafka_err2str(error));
-    }
-    return error == RD_KAFKA_RESP_ERR_NO_ERROR;
+    return group != NULL ? join(reader, fault) : assign_all(reader, fault);
 }
 
 static void release(struct kafka_reader *reader) {

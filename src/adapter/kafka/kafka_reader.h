@@ -25,8 +25,9 @@ extern const size_t kafka_reader_metric_count;
 
 struct kafka_reader;
 
-/** Joins `group` at the first read. `options` and `log` outlive the reader. NULL, with a line in
- *  `fault`, where that is not possible. Brokers that are down are no reason. */
+/** Joins `group` at the first read. NULL: reads all partitions for itself, from their ends on, and
+ *  is not to commit; the brokers must answer then. `options` and `log` outlive the reader. NULL,
+ * with a line in `fault`, where that is not possible. Brokers that are down are no reason. */
 struct kafka_reader *kafka_reader_create(const struct kafka_options *options,
                                          enum kafka_topic_number topic, const char *group,
                                          struct log *log, struct fault *fault);

@@ -64,22 +64,6 @@ static size_t form_groups(struct mariadb_lane *lane, size_t count) {
 
 /* --- Judging. --- */
 
-static enum order_result result_from_verdict(enum order_verdict verdict) {
-    switch (verdict) {
-    case ORDER_VERDICT_MISMATCH:
-        return ORDER_RESULT_MISMATCH;
-    case ORDER_VERDICT_UNCHANGED:
-        return ORDER_RESULT_UNCHANGED;
-    case ORDER_VERDICT_ILLEGAL:
-        return ORDER_RESULT_ILLEGAL;
-    case ORDER_VERDICT_BAD_TIME:
-        return ORDER_RESULT_BAD_TIME;
-    case ORDER_VERDICT_CHANGED:
-        break;
-    }
-    return ORDER_RESULT_CHANGED;
-}
-
 /** Judges what is left of a group by its row: up to the second that would make a version. */
 static void judge(struct mariadb_lane *lane, struct mariadb_group *group,
                   const struct order_record *row, int64_t now_us) {
@@ -89,7 +73,7 @@ static void judge(struct mariadb_lane *lane, struct mariadb_group *group,
         struct mariadb_entry *entry = &lane->entries[group->stop];
         struct order_record next;
         enum order_verdict verdict = order_change_judge(&current, change_of(entry), now_us, &next);
-        entry->judged = (uint8_t)result_from_verdict(verdict);
+        entry->judged = (uint8_t)order_result_from_verdict(verdict);
         if (verdict == ORDER_VERDICT_CHANGED) {
             if (group->state == MARIADB_GROUP_WRITTEN) {
                 return;
@@ -101,7 +85,7 @@ static void judge(struct mariadb_lane *lane, struct mariadb_group *group,
                 current = next;
             } else {
                 mariadb_lane_note_broken(lane, current.order_id, fault);
-                entry->judged = ORDER_RESULT_UNAVAILABLE;
+                entry->judged = ORDER_RESULT_BROKEN;
             }
         }
         *entry->order = current;
@@ -152,7 +136,7 @@ static void meet_row(struct mariadb_lane *lane, struct mariadb_group *group,
     if (row == NULL) {
         judge_all(lane, group, ORDER_RESULT_ABSENT);
     } else if (broken) {
-        judge_all(lane, group, ORDER_RESULT_UNAVAILABLE);
+        judge_all(lane, group, ORDER_RESULT_BROKEN);
     } else {
         judge(lane, group, row, now_us);
     }

@@ -277,6 +277,39 @@ static enum mariadb_status read_slice(struct mariadb_lane *lane, struct mariadb_
     return MARIADB_OK;
 }
 
+/** Takes the references of the slice, which is as long as the batch. What is no reference is passed
+ *  over: it is found by no order. */
+static enum mariadb_status read_references(struct mariadb_lane *lane, struct mariadb_walk *walk,
+                                           struct order_scan_batch *batch) {
+    struct mariadb_rows rows;
+    struct slice fields[MARIADB_COLUMNS_MAX];
+    struct sql_builder *sql = &lane->sql;
+    sql_builder_reset(sql);
+    sql_append_literal(sql, "SELECT orders.partner_code, orders.partner_order_id, orders.order_id "
+                            "FROM order_refs AS orders FORCE INDEX (order_id) WHERE ");
+    append_range(lane, walk, walk->begin, walk->last_possible);
+    sql_append_literal(sql, " ORDER BY orders.order_id LIMIT ");
+    sql_append_u64(sql, batch->limit);
+    enum mariadb_status status = mariadb_connection_select_built(&lane->connection, sql, &rows);
+    if (status != MARIADB_OK) {
+        return status;
+    }
+    size_t read = 0;
+    uint64_t last_id = walk->begin;
+    while (mariadb_rows_next(&rows, fields)) {
+        struct order_record *reference = &batch->orders[batch->count];
+        read++;
+        if (fields[2].data != NULL && sql_parse_u64(fields[2], &last_id) &&
+            order_columns_read_reference(fields, reference)) {
+            batch->count++;
+        }
+    }
+    mariadb_rows_free(&rows);
+    mariadb_walk_bound(walk, false, 0);
+    mariadb_walk_read(walk, read == batch->limit, last_id);
+    return MARIADB_OK;
+}
+
 /** At the end of a shard: when the first becomes overdue of those that the walk did not go to. */
 static enum mariadb_status find_next_overdue(struct mariadb_lane *lane,
                                              const struct mariadb_walk *walk,
@@ -302,11 +335,11 @@ void mariadb_lane_scan(struct mariadb_lane *lane) {
     struct mariadb_walk walk;
     mariadb_walk_begin(&walk, batch, lane->shared->settings->shard_count);
     enum mariadb_status status = mariadb_lane_connect(lane, item.ticket->deadline_us);
-    if (status == MARIADB_OK) {
-        status = find_slice_end(lane, &walk);
-    }
-    if (status == MARIADB_OK) {
-        status = read_slice(lane, &walk, batch);
+    if (batch->kind == ORDER_SCAN_REFERENCES) {
+        status = status == MARIADB_OK ? read_references(lane, &walk, batch) : status;
+    } else {
+        status = status == MARIADB_OK ? find_slice_end(lane, &walk) : status;
+        status = status == MARIADB_OK ? read_slice(lane, &walk, batch) : status;
     }
     if (status == MARIADB_OK && batch->kind == ORDER_SCAN_OVERDUE && walk.at_end) {
         status = find_next_overdue(lane, &walk, batch);

@@ -56,7 +56,7 @@ static void make_order(struct order_record *order, uint64_t order_id) {
 }
 
 static enum port_submit look_up(struct lookup *lookup, struct lookup_batch *batch) {
-    struct stage *stage = (struct stage *)((char *)lookup - offsetof(struct stage, lookup));
+    struct stage *stage = CONTAINER_OF(lookup, struct stage, lookup);
     if (stage->below_is_full) {
         return PORT_BUSY;
     }

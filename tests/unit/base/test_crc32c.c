@@ -68,6 +68,28 @@ static void test_every_length_and_alignment_agrees_with_the_definition(void **st
     }
 }
 
+static void test_long_data_of_every_length_agrees_with_the_definition(void **state) {
+    (void)state;
+    enum { SIZE = 20000 };
+    static unsigned char data[SIZE];
+    uint32_t mixed = 1;
+    for (unsigned i = 0; i < SIZE; i++) {
+        mixed = mixed * 1664525 + 1013904223;
+        data[i] = (unsigned char)(mixed >> 24);
+    }
+    for (size_t size = 1; size < SIZE; size += 257) {
+        assert_crc(data + size % 8, size - size % 8,
+                   crc32c_by_bits(data + size % 8, size - size % 8));
+    }
+    for (size_t size = 6140; size < 6150; size++) { /* where three lanes begin */
+        assert_crc(data + 1, size, crc32c_by_bits(data + 1, size));
+    }
+    uint32_t whole = crc32c(data, SIZE);
+    for (size_t cut = 0; cut < SIZE; cut += 911) { /* a state that is not the first goes on */
+        assert_int_equal(crc32c_extend(crc32c(data, cut), data + cut, SIZE - cut), whole);
+    }
+}
+
 static void test_extending_at_any_place_gives_the_same_value(void **state) {
     (void)state;
     static const char text[] = "a frame of the journal, cut in two anywhere";
@@ -95,6 +117,7 @@ int main(void) {
         cmocka_unit_test(test_the_examples_of_rfc_3720_come_out),
         cmocka_unit_test(test_the_check_value_and_the_empty_text_come_out),
         cmocka_unit_test(test_every_length_and_alignment_agrees_with_the_definition),
+        cmocka_unit_test(test_long_data_of_every_length_agrees_with_the_definition),
         cmocka_unit_test(test_extending_at_any_place_gives_the_same_value),
         cmocka_unit_test(test_every_single_bit_counts),
     };

@@ -47,8 +47,8 @@ static int setup_in_memory(void **state) {
     return setup_in(state, "/dev/shm");
 }
 
-/** A file system of 256 KiB that only this process sees; where that cannot be, `mounted` is false.
- */
+/** A file system of 256 KiB that only this process sees; where that cannot be, `mounted` is
+ *  false. */
 static int setup_small(void **state) {
     if (setup(state) != 0) {
         return -1;

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /** An order of version 2, with a reference and a slot of its own. Those of one `minute` and one
- * slot group share a partition. Some lack a bank code, a request or a response. */
+ *  slot group share a partition. Some lack a bank code, a request or a response. */
 static inline struct order_record final_order(uint64_t number, uint64_t minute) {
     struct order_record order = {
         .amount = 100 + number,

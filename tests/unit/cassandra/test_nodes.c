@@ -195,7 +195,7 @@ static void test_what_is_under_way_at_the_end_is_completed(void **state) {
 
 /* --- The checker's. --- */
 
-static void look(struct archive_fixture *fixture, struct cassandra_row_look *looked) {
+static void look(struct archive_fixture *fixture, struct archive_row_look *looked) {
     looked->request = fixture->put.request;
     looked->order_id = fixture->ids[0];
     looked->result = ORDER_RESULT_NONE;
@@ -207,7 +207,7 @@ static void test_a_repair_above_the_write_time_replaces_a_row_that_hides_every_p
     (void)state;
     struct archive_fixture *fixture = start_on(1);
     struct scripted_node *node = &fixture->nodes[0];
-    struct cassandra_row_look looked = {.result = ORDER_RESULT_NONE};
+    struct archive_row_look looked = {.result = ORDER_RESULT_NONE};
     archive_fixture_fill(fixture, 2, 1);
     archive_fixture_put(fixture, 1);
     look(fixture, &looked);
@@ -220,9 +220,9 @@ static void test_a_repair_above_the_write_time_replaces_a_row_that_hides_every_p
     look(fixture, &looked);
     assert_int_equal(looked.result, ORDER_RESULT_BROKEN);
     assert_int_equal(looked.writetime_us, 5000);
-    struct cassandra_row_write write = {.request = fixture->put.request,
-                                        .order = fixture->orders[0],
-                                        .timestamp_us = looked.writetime_us + 1};
+    struct archive_row_write write = {.request = fixture->put.request,
+                                      .order = fixture->orders[0],
+                                      .timestamp_us = looked.writetime_us + 1};
     assert_int_equal(cassandra_archive_write(fixture->archive, &write), PORT_TAKEN);
     archive_fixture_await(fixture, fixture->done + 1);
     assert_int_equal(write.result, ORDER_RESULT_STORED);
@@ -235,7 +235,7 @@ static void test_a_repair_above_the_write_time_replaces_a_row_that_hides_every_p
 static void test_a_look_at_what_is_not_there_is_absent(void **state) {
     (void)state;
     struct archive_fixture *fixture = start_on(1);
-    struct cassandra_row_look looked = {.result = ORDER_RESULT_NONE};
+    struct archive_row_look looked = {.result = ORDER_RESULT_NONE};
     archive_fixture_fill(fixture, 2, 1);
     archive_fixture_put(fixture, 0);
     look(fixture, &looked);

@@ -26,12 +26,14 @@ static void remove_segment_file(struct fixture *fixture, uint64_t number) {
 }
 
 static int setup(void **state) {
-    struct fixture *fixture = test_calloc(1, sizeof(*fixture));
+    struct fixture *fixture = aligned_alloc(CACHE_LINE_BYTES, sizeof(*fixture));
     struct fault fault;
     struct journal_limits limits = {
         .segment_bytes = JOURNAL_SEGMENT_BYTES_MIN,
         .segment_bytes_min = JOURNAL_SEGMENT_BYTES_MIN,
     };
+    assert_non_null(fixture);
+    memset(fixture, 0, sizeof(*fixture));
     const char *parent = getenv("TMPDIR");
     (void)snprintf(fixture->path, sizeof(fixture->path), "%s/supply-XXXXXX",
                    parent == NULL ? "/tmp" : parent);
@@ -55,7 +57,7 @@ static int teardown(void **state) {
     disk_posix_close(&fixture->posix);
     mailbox_deinit(&fixture->writer);
     int removed = rmdir(fixture->path);
-    test_free(fixture);
+    free(fixture);
     return removed;
 }
 

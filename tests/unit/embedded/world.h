@@ -1,5 +1,5 @@
 /** An embedded store on a simulated disk and archive, driven step by step, for the unit tests of
- * the journal's life. What was acknowledged is remembered in struct world_order; the disk and the
+ *  the journal's life. What was acknowledged is remembered in struct world_order; the disk and the
  *  archive outlive the store, which world_open and world_close begin and end. One thread. */
 #ifndef ORDERD_TESTS_UNIT_WORLD_H
 #define ORDERD_TESTS_UNIT_WORLD_H

@@ -3,7 +3,46 @@
 #include "sample.h"
 #include "unit.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14; older headers lack it */
+#endif
+
+#define PAGE_BYTES 4096
+
+static size_t resident_pages(const struct order_slab *slab, size_t page_count) {
+    unsigned char *here = calloc(page_count, 1);
+    size_t count = 0;
+    assert_non_null(here);
+    assert_int_equal(mincore(slab->entries, page_count * PAGE_BYTES, here), 0);
+    for (size_t i = 0; i < page_count; i++) {
+        count += here[i] & 1;
+    }
+    free(here);
+    return count;
+}
+
+static void test_populating_takes_the_memory_of_every_entry_at_once(void **state) {
+    (void)state;
+    enum { CAPACITY = 100000 };
+    struct order_slab slab;
+    size_t pages = CAPACITY * sizeof(struct order_cold) / PAGE_BYTES;
+    assert_true(order_slab_init(&slab, CAPACITY));
+    if (madvise(slab.entries, PAGE_BYTES, MADV_POPULATE_WRITE) != 0 && errno == EINVAL) {
+        order_slab_deinit(&slab);
+        skip(); /* an older system */
+    }
+    order_slab_clear(&slab);
+    assert_int_equal(resident_pages(&slab, pages), 0);
+    order_slab_populate(&slab);
+    assert_int_equal(resident_pages(&slab, pages), pages);
+    assert_int_equal(order_slab_take(&slab), 0); /* and nothing else has changed */
+    assert_int_equal(order_slab_free_count(&slab), CAPACITY - 1);
+    order_slab_deinit(&slab);
+}
 
 static void test_every_entry_is_given_once(void **state) {
     (void)state;
@@ -80,6 +119,7 @@ static void test_an_entry_keeps_all_but_id_version_status_and_crc(void **state) 
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_populating_takes_the_memory_of_every_entry_at_once),
         cmocka_unit_test(test_every_entry_is_given_once),
         cmocka_unit_test(test_entries_that_come_back_are_given_again_and_none_is_lost),
         cmocka_unit_test(test_an_entry_keeps_all_but_id_version_status_and_crc),

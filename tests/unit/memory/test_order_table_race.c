@@ -50,8 +50,8 @@ static uint64_t passing_id(uint64_t number) {
     return id_of(number);
 }
 
-/** A passing order always comes in the same version, so that its state can be told from another's.
- */
+/** A passing order always comes in the same version, so that its state can be told from
+ *  another's. */
 static uint32_t passing_version(uint64_t order_id) {
     return 1 + (uint32_t)(hash_mix(order_id) % 5000);
 }

@@ -40,6 +40,20 @@ static void test_an_empty_filter_contains_nothing(void **state) {
     reference_filter_deinit(&filter);
 }
 
+static void test_it_is_empty_only_while_no_key_of_either_generation_is_left(void **state) {
+    (void)state;
+    struct reference_filter filter;
+    init(&filter, KEYS);
+    assert_true(reference_filter_is_empty(&filter));
+    reference_filter_add(&filter, key(7, 1));
+    assert_false(reference_filter_is_empty(&filter));
+    reference_filter_rotate(&filter);
+    assert_false(reference_filter_is_empty(&filter)); /* the older generation still has it */
+    reference_filter_rotate(&filter);
+    assert_true(reference_filter_is_empty(&filter));
+    reference_filter_deinit(&filter);
+}
+
 static void test_what_was_added_is_always_found(void **state) {
     (void)state;
     struct reference_filter filter;
@@ -135,6 +149,7 @@ static void test_a_reader_misses_no_key_of_the_window(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_empty_filter_contains_nothing),
+        cmocka_unit_test(test_it_is_empty_only_while_no_key_of_either_generation_is_left),
         cmocka_unit_test(test_what_was_added_is_always_found),
         cmocka_unit_test(test_at_12_bits_a_key_one_question_in_200_is_answered_perhaps),
         cmocka_unit_test(test_a_key_is_kept_for_one_whole_window_and_gone_after_two),

@@ -1,6 +1,6 @@
 /** A server over real sockets, its loop and its clients in one thread: a client's call drives the
  *  loop until what it waits for is there. Time is virtual, so that time limits pass when a test
- * says so. Shared by the tests of the HTTP server.
+ *  says so. Shared by the tests of the HTTP server.
  *
  *  The handler's paths:
  *      /hello        GET: 200 "hello"

@@ -34,9 +34,9 @@ static void test_a_request_is_split_into_its_parts(void **state) {
     assert_int_equal(head->field_count, 5);
     expect_slice(http_head_value(head, HTTP_FIELD_CONTENT_TYPE), "application/json");
     expect_slice(http_head_value(head, HTTP_FIELD_IF_MATCH), "\"3\"");
-    expect_slice(http_head_find(head, SLICE_LITERAL("x-empty")), "");
-    assert_non_null(http_head_find(head, SLICE_LITERAL("x-empty")).data);
-    assert_null(http_head_find(head, SLICE_LITERAL("x-none")).data);
+    expect_slice(head->fields[3].name, "X-Empty");
+    expect_slice(head->fields[3].value, "");
+    assert_non_null(head->fields[3].value.data);
     assert_null(http_head_value(head, HTTP_FIELD_AUTHORIZATION).data);
 }
 

@@ -103,8 +103,6 @@ static void test_what_cannot_be_is_refused_with_a_reason(void **state) {
         const char *reason;
     } cases[] = {
         {{"dance"}, "expected statuses, get"},
-        {{"statuses"}, "--ids FILE is missing"},
-        {{"resp"}, "--ids FILE is missing"},
         {{"load"}, "--orders N is missing"},
         {{"load", "--orders", "5", "--rate", "1"}, "without --rate"},
         {{"create", "--batch", "8193"}, "from 1 to 8192"},

@@ -46,6 +46,23 @@ static void test_samples_are_read_and_summed_over_their_labels(void **state) {
     metrics_scrape_release(&scrape);
 }
 
+static void test_a_sample_is_found_by_its_label(void **state) {
+    (void)state;
+    struct metrics_scrape scrape = read_text("a{tier=\"x\"} 1\n\n"
+                                             "a{of=\"q\",tier=\"y\"} 2\n"
+                                             "a{frontier=\"z\"} 3\n"
+                                             "a 4");
+    double number = 0;
+    assert_true(metrics_find_labelled(&scrape, "a", "tier", "x", &number));
+    assert_float_equal(number, 1, 0);
+    assert_true(metrics_find_labelled(&scrape, "a", "tier", "y", &number));
+    assert_float_equal(number, 2, 0);
+    assert_false(metrics_find_labelled(&scrape, "a", "tier", "z", &number));
+    assert_false(metrics_find_labelled(&scrape, "b", "tier", "x", &number));
+    assert_false(metrics_find_labelled(&scrape, "a", "tier", "", &number));
+    metrics_scrape_release(&scrape);
+}
+
 static void test_a_histogram_is_one_sample(void **state) {
     (void)state;
     struct metrics_scrape scrape = read_text(first_text);
@@ -135,6 +152,7 @@ static void test_what_the_service_renders_can_be_read(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_samples_are_read_and_summed_over_their_labels),
+        cmocka_unit_test(test_a_sample_is_found_by_its_label),
         cmocka_unit_test(test_a_histogram_is_one_sample),
         cmocka_unit_test(test_growth_is_the_difference_or_all_after_a_restart),
         cmocka_unit_test(test_a_quantile_is_interpolated_within_its_bucket),

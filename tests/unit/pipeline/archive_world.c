@@ -11,13 +11,10 @@
 #define FIRST_MINUTE 100
 #define ORDERS_A_MINUTE 1000
 
-#define WORLD_OF(member_, pointer_)                                                                \
-    ((struct archive_world *)((char *)(pointer_)-offsetof(struct archive_world, member_)))
+#define WORLD_OF(member_, pointer_) CONTAINER_OF(pointer_, struct archive_world, member_)
 
 static int64_t now_of(const struct clock *clock) {
-    return ((const struct archive_world *)((const char *)clock -
-                                           offsetof(struct archive_world, clock)))
-        ->now_us;
+    return (CONTAINER_OF(clock, const struct archive_world, clock))->now_us;
 }
 
 static bool in_trouble(struct archive_world *world) {

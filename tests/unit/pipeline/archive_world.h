@@ -1,6 +1,6 @@
 /** The tiers around the cluster's archive pipeline, simulated in one thread and virtual time: a
- * store, the topics, and an archive that acknowledges before it has synced. Each answers after a
- * while, or is busy, away, or of unknown outcome, as the seed and the switches say.
+ *  store, the topics, and an archive that acknowledges before it has synced. Each answers after a
+ *  while, or is busy, away, or of unknown outcome, as the seed and the switches say.
  *
  *  It watches what must always hold: an order leaves the store only while the archive has the very
  *  same record on its medium. */

@@ -230,8 +230,7 @@ static enum port_submit hold(struct world *world, struct port_request *request, 
     return PORT_TAKEN;
 }
 
-#define WORLD_OF(port_, member_)                                                                   \
-    ((struct world *)(void *)((char *)(port_)-offsetof(struct world, member_)))
+#define WORLD_OF(port_, member_) CONTAINER_OF(port_, struct world, member_)
 
 static enum port_submit submit_open(struct change_source *port,
                                     struct change_source_open *request) {

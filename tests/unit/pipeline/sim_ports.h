@@ -60,6 +60,7 @@ struct sim {
 
     /* store */
     struct order_store store;
+    uint64_t broken_id;          /* what the store has of this order is no order */
     struct order_record *orders; /* by id; version 0: none */
     size_t gets;
     size_t refuse_gets;
@@ -78,13 +79,13 @@ struct sim {
 };
 
 static inline int64_t sim_now(const struct clock *clock) {
-    return ((const struct sim *)((const char *)clock - offsetof(struct sim, clock)))->now_us;
+    return (CONTAINER_OF(clock, const struct sim, clock))->now_us;
 }
 
 /* --- topic --- */
 
 static inline enum port_submit sim_read(struct topic_reader *reader, struct topic_read *request) {
-    struct sim *sim = (struct sim *)((char *)reader - offsetof(struct sim, reader));
+    struct sim *sim = CONTAINER_OF(reader, struct sim, reader);
     request->count = 0;
     request->result = (uint8_t)sim->read_result;
     sim->reads++;
@@ -105,7 +106,7 @@ static inline enum port_submit sim_read(struct topic_reader *reader, struct topi
 
 static inline enum port_submit sim_commit(struct topic_reader *reader,
                                           struct topic_commit *request) {
-    struct sim *sim = (struct sim *)((char *)reader - offsetof(struct sim, reader));
+    struct sim *sim = CONTAINER_OF(reader, struct sim, reader);
     request->result = (uint8_t)sim->commit_result;
     if (sim->commit_result == ORDER_RESULT_STORED) {
         sim->committed = sim->read_position;
@@ -116,7 +117,7 @@ static inline enum port_submit sim_commit(struct topic_reader *reader,
 
 static inline enum port_submit sim_publish(struct topic_writer *writer,
                                            struct topic_publish *request) {
-    struct sim *sim = (struct sim *)((char *)writer - offsetof(struct sim, writer));
+    struct sim *sim = CONTAINER_OF(writer, struct sim, writer);
     for (size_t i = 0; i < request->count; i++) {
         request->results[i] = (uint8_t)sim->publish_result;
         if (sim->publish_result == ORDER_RESULT_STORED) {
@@ -153,7 +154,7 @@ static inline void sim_apply(struct sim *sim, struct order_cache_put *batch) {
 }
 
 static inline enum port_submit sim_put(struct order_cache *cache, struct order_cache_put *batch) {
-    struct sim *sim = (struct sim *)((char *)cache - offsetof(struct sim, cache));
+    struct sim *sim = CONTAINER_OF(cache, struct sim, cache);
     if (sim->busy) {
         return PORT_BUSY;
     }
@@ -168,12 +169,16 @@ static inline enum port_submit sim_put(struct order_cache *cache, struct order_c
 /* --- store --- */
 
 static inline enum port_submit sim_get(struct order_store *store, struct order_get_batch *batch) {
-    struct sim *sim = (struct sim *)((char *)store - offsetof(struct sim, store));
+    struct sim *sim = CONTAINER_OF(store, struct sim, store);
     for (size_t i = 0; i < batch->count; i++) {
         sim->gets++;
         if (sim->refuse_gets > 0) {
             sim->refuse_gets--;
             batch->results[i] = ORDER_RESULT_UNAVAILABLE;
+            continue;
+        }
+        if (batch->order_ids[i] == sim->broken_id) {
+            batch->results[i] = ORDER_RESULT_BROKEN;
             continue;
         }
         bool known =
@@ -188,7 +193,7 @@ static inline enum port_submit sim_get(struct order_store *store, struct order_g
 }
 
 static inline enum port_submit sim_scan(struct order_store *store, struct order_scan_batch *batch) {
-    struct sim *sim = (struct sim *)((char *)store - offsetof(struct sim, store));
+    struct sim *sim = CONTAINER_OF(store, struct sim, store);
     sim->scans++;
     batch->count = 0;
     batch->result = ORDER_RESULT_FOUND;
@@ -216,7 +221,7 @@ static inline enum port_submit sim_scan(struct order_store *store, struct order_
 
 static inline enum port_submit sim_events(struct cache_events *events,
                                           struct cache_events_read *request) {
-    struct sim *sim = (struct sim *)((char *)events - offsetof(struct sim, events));
+    struct sim *sim = CONTAINER_OF(events, struct sim, events);
     request->count = 0;
     request->lost = 0;
     request->result = ORDER_RESULT_UNAVAILABLE;
@@ -234,7 +239,7 @@ static inline enum port_submit sim_events(struct cache_events *events,
 
 static inline enum port_submit sim_losses(struct cache_loss *loss,
                                           struct cache_loss_read *request) {
-    struct sim *sim = (struct sim *)((char *)loss - offsetof(struct sim, loss));
+    struct sim *sim = CONTAINER_OF(loss, struct sim, loss);
     memset(request->slots, 0, sizeof(request->slots));
     request->count = sim->lost ? 1 : 0;
     request->result = ORDER_RESULT_FOUND;

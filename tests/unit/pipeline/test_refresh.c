@@ -75,11 +75,13 @@ static void test_open_orders_come_back_and_final_ones_do_not(void **state) {
     add_stored(sim, 2, ORDER_STATUS_SUCCESS);
     add_stored(sim, 4, ORDER_STATUS_PROCESSING);
     add_stored(sim, 5, ORDER_STATUS_PENDING);
+    sim->broken_id = 6; /* its row is no order */
     (void)sim_add(sim, "1", NULL, "refresh");
     (void)sim_add(sim, "2", NULL, "refresh");
     (void)sim_add(sim, "3", NULL, "refresh"); /* archived: the store has it no more */
     (void)sim_add(sim, "4", NULL, "refresh");
     (void)sim_add(sim, "5", NULL, "repair"); /* the checker's, for the query instances */
+    (void)sim_add(sim, "6", NULL, "refresh");
     (void)sim_add(sim, "05", NULL, "refresh");
     (void)sim_add(sim, "o:{1}", NULL, "refresh");
     drive(sim, refresh, 300000);
@@ -87,8 +89,9 @@ static void test_open_orders_come_back_and_final_ones_do_not(void **state) {
     assert_int_equal(sim->versions[2], 0);
     assert_int_equal(sim->versions[4], 2);
     assert_int_equal(sim->versions[5], 0);
-    assert_int_equal(sim->committed, 7);
+    assert_int_equal(sim->committed, 8);
     struct refresh_metrics *metrics = refresh_metrics(refresh);
+    assert_int_equal(metric_get(&metrics->broken_total), 1);
     assert_int_equal(metric_get(&metrics->refreshed_total), 2);
     assert_int_equal(metric_get(&metrics->skipped_total), 2);
     assert_int_equal(metric_get(&metrics->invalid_total), 2);

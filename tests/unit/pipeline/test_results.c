@@ -38,6 +38,7 @@ struct world {
     size_t order_count;
     struct order_record orders[ORDERS_MAX];
     enum order_result store_fails; /* NONE: it works */
+    uint64_t broken_id;            /* what the store has of this order is no order */
     unsigned store_requests;
     struct order_archive archive;
     size_t archived_count;
@@ -106,6 +107,9 @@ static enum order_result change_one(struct world *world, const struct order_chan
     struct order_record *order = find(world->orders, world->order_count, change->order_id);
     if (order == NULL) {
         return ORDER_RESULT_ABSENT;
+    }
+    if (change->order_id == world->broken_id) {
+        return ORDER_RESULT_BROKEN;
     }
     enum order_verdict verdict = order_change_judge(order, change, world->now_us, out);
     if (verdict == ORDER_VERDICT_CHANGED) {
@@ -206,8 +210,7 @@ static enum port_submit hold(struct world *world, struct port_request *request, 
     return PORT_TAKEN;
 }
 
-#define WORLD_OF(port_, member_)                                                                   \
-    ((struct world *)(void *)((char *)(port_)-offsetof(struct world, member_)))
+#define WORLD_OF(port_, member_) CONTAINER_OF(port_, struct world, member_)
 
 static enum port_submit submit_read(struct topic_reader *port, struct topic_read *request) {
     return hold(WORLD_OF(port, topic), &request->request, READ);
@@ -226,11 +229,11 @@ static enum port_submit submit_get(struct order_archive *port, struct order_get_
 }
 
 static enum port_submit submit_dead(struct topic_writer *port, struct topic_publish *request) {
-    return hold(WORLD_OF(port, dead), &request->request, DEAD);
+    return hold(WORLD_OF(port, dead.port), &request->request, DEAD);
 }
 
 static enum port_submit submit_late(struct topic_writer *port, struct topic_publish *request) {
-    return hold(WORLD_OF(port, late), &request->request, LATE);
+    return hold(WORLD_OF(port, late.port), &request->request, LATE);
 }
 
 static const struct topic_reader_ops topic_ops = {.read = submit_read, .commit = submit_commit};
@@ -393,6 +396,24 @@ static void test_what_cannot_be_used_is_put_aside_with_the_reason(void **state) 
     end_world(world);
 }
 
+static void test_an_order_that_is_broken_in_the_store_holds_nothing_up(void **state) {
+    (void)state;
+    struct world *world = new_world();
+    struct order_record *broken = put_order(world, 11, ORDER_STATUS_PENDING);
+    struct order_record *sound = put_order(world, 12, ORDER_STATUS_PENDING);
+    world->broken_id = 11;
+    say_result(world, 11, "success");
+    say_result(world, 12, "success");
+    run(world, 30);
+    assert_int_equal(broken->version, 1);
+    assert_int_equal(sound->status, ORDER_STATUS_SUCCESS);
+    assert_int_equal(world->dead.count, 1);
+    assert_contains(world->dead.values[0], "\"11\"");
+    assert_contains(world->dead.reasons[0], "broken");
+    assert_int_equal(world->committed, 2);
+    end_world(world);
+}
+
 static void test_a_result_that_disagrees_with_a_final_order_is_late(void **state) {
     (void)state;
     struct world *world = new_world();
@@ -526,6 +547,7 @@ int main(void) {
         cmocka_unit_test(test_results_become_the_orders_status),
         cmocka_unit_test(test_messages_of_one_order_keep_their_order),
         cmocka_unit_test(test_what_cannot_be_used_is_put_aside_with_the_reason),
+        cmocka_unit_test(test_an_order_that_is_broken_in_the_store_holds_nothing_up),
         cmocka_unit_test(test_a_result_that_disagrees_with_a_final_order_is_late),
         cmocka_unit_test(test_a_tier_that_does_not_answer_is_waited_for),
         cmocka_unit_test(test_a_time_that_cannot_be_does_not_lose_the_result),

@@ -14,7 +14,7 @@ struct bench {
 };
 
 static void answered(struct port_request *request) {
-    struct bench *bench = (struct bench *)((char *)request - offsetof(struct bench, batch.request));
+    struct bench *bench = CONTAINER_OF(request, struct bench, batch.request);
     bench->answered = true;
 }
 

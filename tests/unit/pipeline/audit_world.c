@@ -1,0 +1,309 @@
+#include "audit_world.h"
+
+static bool begin(struct world *world, enum world_request request) {
+    world->requests[request]++;
+    if (world->meddle != NULL) {
+        world->meddle(world, request);
+    }
+    return !world->down[request];
+}
+
+static int64_t now(const struct clock *clock) {
+    return (CONTAINER_OF(clock, const struct world, clock))->now_us;
+}
+
+/* --- The store. --- */
+
+static enum port_submit store_get(struct order_store *store, struct order_get_batch *batch) {
+    struct world *world = WORLD_OF(store, store);
+    bool up = begin(world, WORLD_STORE_GET);
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct order_record *order = &world->hot[batch->order_ids[i]];
+        batch->results[i] = (uint8_t)(!up                   ? ORDER_RESULT_UNAVAILABLE
+                                      : order->version != 0 ? ORDER_RESULT_FOUND
+                                                            : ORDER_RESULT_ABSENT);
+        batch->orders[i] = *order;
+    }
+    port_complete(&batch->request);
+    return PORT_TAKEN;
+}
+
+static enum port_submit store_scan(struct order_store *store, struct order_scan_batch *batch) {
+    struct world *world = WORLD_OF(store, store);
+    batch->count = 0;
+    batch->result = begin(world, WORLD_SCAN) ? ORDER_RESULT_FOUND : ORDER_RESULT_UNAVAILABLE;
+    uint64_t id = batch->cursor + 1;
+    for (; batch->result == ORDER_RESULT_FOUND && id < WORLD_ORDERS && batch->count < batch->limit;
+         id++) {
+        const struct order_record *order = &world->hot[id];
+        bool final = order_status_is_final(order->status);
+        if (batch->kind == ORDER_SCAN_REFERENCES && world->references[id].order_id != 0) {
+            batch->orders[batch->count++] = world->references[id];
+        } else if (batch->kind != ORDER_SCAN_REFERENCES && order->version != 0 &&
+                   final == (batch->kind == ORDER_SCAN_FINAL)) {
+            batch->orders[batch->count++] = *order;
+        }
+    }
+    batch->cursor = id == WORLD_ORDERS ? 0 : id - 1;
+    port_complete(&batch->request);
+    return PORT_TAKEN;
+}
+
+static enum port_submit store_release(struct order_store *store,
+                                      struct order_release_batch *batch) {
+    struct world *world = WORLD_OF(store, store);
+    bool up = begin(world, WORLD_RELEASE);
+    for (size_t i = 0; i < batch->count; i++) {
+        struct order_record *order = &world->hot[batch->orders[i].order_id];
+        bool same = memcmp(order, &batch->orders[i], sizeof(*order)) == 0;
+        batch->results[i] = (uint8_t)(!up    ? ORDER_RESULT_UNAVAILABLE
+                                      : same ? ORDER_RESULT_RELEASED
+                                             : ORDER_RESULT_MISMATCH);
+        if (up && same) {
+            order->version = 0;
+        }
+    }
+    port_complete(&batch->request);
+    return PORT_TAKEN;
+}
+
+/* --- The cache. --- */
+
+static enum port_submit cache_get(struct order_cache *cache, struct order_get_batch *batch) {
+    struct world *world = WORLD_OF(cache, cache);
+    bool up = begin(world, WORLD_CACHE_GET);
+    for (size_t i = 0; i < batch->count; i++) {
+        uint64_t id = batch->order_ids[i];
+        batch->results[i] = (uint8_t)(!up                              ? ORDER_RESULT_UNAVAILABLE
+                                      : world->foreign[id]             ? ORDER_RESULT_BROKEN
+                                      : world->cached[id].version != 0 ? ORDER_RESULT_FOUND
+                                                                       : ORDER_RESULT_ABSENT);
+        batch->orders[i] = world->cached[id];
+    }
+    port_complete(&batch->request);
+    return PORT_TAKEN;
+}
+
+void world_cache_put(struct world *world, const struct order_record *order) {
+    struct order_record *held = &world->cached[order->order_id];
+    if (world->foreign[order->order_id] || order->version > held->version) {
+        *held = *order;
+        world->foreign[order->order_id] = false;
+    }
+}
+
+static enum port_submit cache_put(struct order_cache *cache, struct order_cache_put *batch) {
+    struct world *world = WORLD_OF(cache, cache);
+    bool up = begin(world, WORLD_CACHE_PUT);
+    for (size_t i = 0; i < batch->count; i++) {
+        batch->results[i] = (uint8_t)(up ? ORDER_RESULT_STORED : ORDER_RESULT_UNAVAILABLE);
+        if (up) {
+            world_cache_put(world, &batch->orders[i]);
+        }
+    }
+    port_complete(&batch->request);
+    return PORT_TAKEN;
+}
+
+static enum port_submit cache_remove(struct order_cache *cache, struct order_cache_put *batch) {
+    struct world *world = WORLD_OF(cache, cache);
+    bool up = begin(world, WORLD_CACHE_REMOVE);
+    for (size_t i = 0; i < batch->count; i++) {
+        struct order_record *held = &world->cached[batch->orders[i].order_id];
+        batch->results[i] = (uint8_t)(up ? ORDER_RESULT_STORED : ORDER_RESULT_UNAVAILABLE);
+        if (up && memcmp(held, &batch->orders[i], sizeof(*held)) == 0) {
+            memset(held, 0, sizeof(*held));
+        }
+    }
+    port_complete(&batch->request);
+    return PORT_TAKEN;
+}
+
+/* --- The archive. --- */
+
+static uint8_t row_result(const struct world_row *row, bool up) {
+    return (uint8_t)(!up             ? ORDER_RESULT_UNAVAILABLE
+                     : !row->present ? ORDER_RESULT_ABSENT
+                     : row->broken   ? ORDER_RESULT_BROKEN
+                                     : ORDER_RESULT_FOUND);
+}
+
+static enum port_submit archive_get(struct order_archive *archive, struct order_get_batch *batch) {
+    struct world *world = WORLD_OF(archive, archive);
+    bool up = begin(world, WORLD_ARCHIVE_GET);
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct world_row *row = &world->rows[batch->order_ids[i]];
+        batch->results[i] = row_result(row, up);
+        batch->orders[i] = row->order;
+    }
+    port_complete(&batch->request);
+    return PORT_TAKEN;
+}
+
+static enum port_submit row_look(struct archive_repair *repair, struct archive_row_look *look) {
+    struct world *world = WORLD_OF(repair, repair);
+    bool up = begin(world, WORLD_LOOK);
+    const struct world_row *row = &world->rows[look->order_id];
+    look->result = row_result(row, up);
+    look->order = row->order;
+    look->writetime_us = row->present ? row->writetime_us : INT64_MIN;
+    port_complete(&look->request);
+    return PORT_TAKEN;
+}
+
+static enum port_submit row_write(struct archive_repair *repair, struct archive_row_write *write) {
+    struct world *world = WORLD_OF(repair, repair);
+    bool up = begin(world, WORLD_WRITE);
+    struct world_row *row = &world->rows[write->order.order_id];
+    write->result = up ? ORDER_RESULT_STORED : ORDER_RESULT_UNKNOWN;
+    if (up && write->timestamp_us > row->writetime_us) {
+        *row = (struct world_row){true, false, write->timestamp_us, write->order};
+    }
+    port_complete(&write->request);
+    return PORT_TAKEN;
+}
+
+/* --- The log and the topic. --- */
+
+static void newest(struct change_log *log, struct change_cursor *cursor) {
+    *cursor = (struct change_cursor){.parts = 1};
+    cursor->positions[0] = WORLD_OF(log, changes)->told_count;
+}
+
+static enum port_submit log_read(struct change_log *log, struct change_read_batch *batch) {
+    struct world *world = WORLD_OF(log, changes);
+    bool up = begin(world, WORLD_LOG_READ);
+    batch->count = 0;
+    batch->result = up ? CHANGE_READ_OK : CHANGE_READ_UNAVAILABLE;
+    while (up && batch->count < batch->limit && batch->after.positions[0] < world->told_count) {
+        batch->orders[batch->count++] = world->told[batch->after.positions[0]++];
+    }
+    port_complete(&batch->request);
+    return PORT_TAKEN;
+}
+
+static enum port_submit publish(struct topic_writer *writer, struct topic_publish *request) {
+    struct world *world = WORLD_OF(writer, refresh);
+    bool up = begin(world, WORLD_PUBLISH);
+    for (size_t i = 0; i < request->count; i++) {
+        uint64_t order_id = 0;
+        assert_slice_equal(request->messages[i].header, "repair");
+        assert_true(order_id_parse(request->messages[i].key, &order_id));
+        request->results[i] = (uint8_t)(up ? ORDER_RESULT_STORED : ORDER_RESULT_UNKNOWN);
+        world->messages[order_id] += up ? 1 : 0;
+    }
+    port_complete(&request->request);
+    return PORT_TAKEN;
+}
+
+/* --- The whole. --- */
+
+static struct audit *audit_on(struct world *world) {
+    world->options = (struct audit_options){.per_second = 1000,
+                                            .samples_per_second = 1000,
+                                            .grace_ms = 10000,
+                                            .two_homes_seconds = 900};
+    struct audit_parts parts = {
+        .options = &world->options,
+        .clock = &world->clock,
+        .log = &world->log,
+        .store = &world->store,
+        .cache = &world->cache,
+        .archive = &world->archive,
+        .repair = &world->repair,
+        .changes = &world->changes,
+        .refresh = &world->refresh,
+        .mailbox = &world->mailbox,
+        .settle_us = 60000000,
+    };
+    return audit_create(&parts);
+}
+
+struct world *world_create(void) {
+    static const struct order_store_ops store_ops = {
+        .get = store_get, .scan = store_scan, .release = store_release};
+    static const struct order_cache_ops cache_ops = {
+        .get = cache_get, .put = cache_put, .remove = cache_remove};
+    static const struct order_archive_ops archive_ops = {.get = archive_get};
+    static const struct archive_repair_ops repair_ops = {.look = row_look, .write = row_write};
+    static const struct change_log_ops log_ops = {.read = log_read, .newest = newest};
+    static const struct topic_writer_ops writer_ops = {.publish = publish};
+    struct world *world = calloc(1, sizeof(*world));
+    assert_non_null(world);
+    assert_true(mailbox_init(&world->mailbox, AUDIT_OUTSTANDING_MAX));
+    log_init(&world->log, STDERR_FILENO, LOG_ERROR + 1);
+    world->store.ops = &store_ops;
+    world->cache.ops = &cache_ops;
+    world->archive.ops = &archive_ops;
+    world->repair.ops = &repair_ops;
+    world->changes.ops = &log_ops;
+    world->refresh.ops = &writer_ops;
+    world->clock.now_us = now;
+    world->now_us = SAMPLE_TIME_US + 1000000;
+    world->audit = audit_on(world);
+    assert_non_null(world->audit);
+    return world;
+}
+
+void world_destroy(struct world *world) {
+    audit_destroy(world->audit);
+    mailbox_deinit(&world->mailbox);
+    free(world);
+}
+
+void world_drive(struct world *world, int64_t us) {
+    for (int64_t end_us = world->now_us + us; world->now_us < end_us; world->now_us += 1000) {
+        (void)audit_step(world->audit);
+        (void)port_drain(&world->mailbox, SIZE_MAX);
+    }
+}
+
+struct order_record world_order(const struct world *world, uint64_t order_id, uint32_t version,
+                                enum order_status status) {
+    struct order_record order = sample_order(order_id);
+    order.version = version;
+    order.status = (uint8_t)status;
+    order.updated_at_us = world->now_us;
+    order_record_seal(&order);
+    return order;
+}
+
+void world_commit(struct world *world, const struct order_record *order) {
+    assert_true(world->told_count < WORLD_LOG);
+    world->hot[order->order_id] = *order;
+    world->references[order->order_id] = sample_draft(order->order_id);
+    world->references[order->order_id].order_id = order->order_id;
+    world->told[world->told_count++] = *order;
+    world_cache_put(world, order);
+}
+
+void world_archive(struct world *world, uint64_t order_id) {
+    struct order_record *order = &world->hot[order_id];
+    world->rows[order_id] = (struct world_row){true, false, order->version, *order};
+    memset(order, 0, sizeof(*order));
+}
+
+struct order_record world_ended(struct world *world, uint64_t order_id) {
+    struct order_record order = world_order(world, order_id, 1, ORDER_STATUS_PENDING);
+    world_commit(world, &order);
+    order = world_order(world, order_id, 2, ORDER_STATUS_SUCCESS);
+    world_commit(world, &order);
+    world_archive(world, order_id);
+    return order;
+}
+
+uint64_t world_found(const struct world *world, enum audit_kind kind) {
+    return metric_get(&audit_kind_metrics(world->audit, kind)->disagreements_total);
+}
+
+uint64_t world_repaired(const struct world *world, enum audit_kind kind) {
+    return metric_get(&audit_kind_metrics(world->audit, kind)->repaired_total);
+}
+
+uint64_t world_found_any(const struct world *world) {
+    uint64_t found = 0;
+    for (size_t i = 0; i < AUDIT_KIND_COUNT; i++) {
+        found += world_found(world, (enum audit_kind)i);
+    }
+    return found;
+}
