@@ -75,8 +75,7 @@ static bool is_cassandra_ready(const struct backend_cluster *cluster, struct tex
 
 static bool is_ready(const struct api_readiness *readiness, struct text *reason) {
     struct backend_cluster *cluster =
-        (struct backend_cluster *)((char *)readiness -
-                                   offsetof(struct backend_cluster, backend.readiness));
+        CONTAINER_OF(readiness, struct backend_cluster, backend.readiness);
     return is_mysql_ready(cluster, reason) && is_redis_ready(cluster, reason) &&
            is_kafka_ready(cluster, reason) && is_cassandra_ready(cluster, reason) &&
            (cluster->pipelines == NULL || pipelines_cluster_are_ready(cluster->pipelines, reason));

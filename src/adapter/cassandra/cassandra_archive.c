@@ -15,7 +15,7 @@ const size_t cassandra_metric_count = ARRAY_COUNT(cassandra_metric_table);
 /* --- Submission: any thread. --- */
 
 static struct cassandra_archive *archive_of_port(struct order_archive *port) {
-    return (struct cassandra_archive *)((char *)port - offsetof(struct cassandra_archive, port));
+    return CONTAINER_OF(port, struct cassandra_archive, port);
 }
 
 /** @param count orders of the request. */
@@ -116,8 +116,7 @@ static void *run(void *context) {
 static const struct order_archive_ops port_ops = {.put = submit_put, .get = submit_get};
 
 static struct cassandra_archive *archive_of_repair(struct archive_repair *repair) {
-    return (struct cassandra_archive *)((char *)repair -
-                                        offsetof(struct cassandra_archive, repair));
+    return CONTAINER_OF(repair, struct cassandra_archive, repair);
 }
 
 static enum port_submit submit_look(struct archive_repair *repair, struct archive_row_look *look) {

@@ -263,7 +263,7 @@ static void *run(void *context) {
 }
 
 static struct kafka_reader *reader_of(struct topic_reader *port) {
-    return (struct kafka_reader *)((char *)port - offsetof(struct kafka_reader, port));
+    return CONTAINER_OF(port, struct kafka_reader, port);
 }
 
 static enum port_submit submit_read(struct topic_reader *port, struct topic_read *request) {

@@ -6,8 +6,7 @@
 #define WAIT_MS 1000
 
 static void take_answer(struct port_request *request) {
-    struct mariadb_replays *replays =
-        (struct mariadb_replays *)((char *)request - offsetof(struct mariadb_replays, get.request));
+    struct mariadb_replays *replays = CONTAINER_OF(request, struct mariadb_replays, get.request);
     replays->answered = true;
 }
 

@@ -45,8 +45,7 @@ static enum port_submit expire(struct order_store *store, struct order_expire_ba
  *  it is at its end here. */
 static void scanned(struct port_request *request) {
     struct mariadb_shard_store *store =
-        (struct mariadb_shard_store *)((char *)request -
-                                       offsetof(struct mariadb_shard_store, scan.request));
+        CONTAINER_OF(request, struct mariadb_shard_store, scan.request);
     struct order_scan_batch *asker = store->asker;
     struct port_request kept = asker->request;
     *asker = store->scan;

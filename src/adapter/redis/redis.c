@@ -36,7 +36,7 @@ static enum port_submit submit(struct redis *redis, struct port_request *request
 }
 
 static struct redis *redis_of_cache(struct order_cache *cache) {
-    return (struct redis *)((char *)cache - offsetof(struct redis, cache));
+    return CONTAINER_OF(cache, struct redis, cache);
 }
 
 static enum port_submit cache_get(struct order_cache *cache, struct order_get_batch *batch) {
@@ -61,12 +61,12 @@ static enum port_submit cache_fill(struct order_cache *cache, struct order_cache
 
 static enum port_submit events_read(struct cache_events *events,
                                     struct cache_events_read *request) {
-    struct redis *redis = (struct redis *)((char *)events - offsetof(struct redis, events));
+    struct redis *redis = CONTAINER_OF(events, struct redis, events);
     return submit(redis, &request->request, REDIS_READ_EVENTS);
 }
 
 static enum port_submit loss_read(struct cache_loss *loss, struct cache_loss_read *request) {
-    struct redis *redis = (struct redis *)((char *)loss - offsetof(struct redis, loss));
+    struct redis *redis = CONTAINER_OF(loss, struct redis, loss);
     return submit(redis, &request->request, REDIS_READ_LOSSES);
 }
 
