@@ -50,19 +50,11 @@ static const struct slice last_chunk = SLICE_LITERAL("0\r\n\r\n");
 /* The output */
 
 bool http_output_reserve(struct http_connection *connection, size_t size) {
-    return output_reserve(&connection->output, &connection->server->pools, size);
-}
-
-void http_output_send(struct http_connection *connection) {
-    uint64_t before = connection->output.sent;
-    enum output_result result = output_send(&connection->output, connection->source.fd);
-    connection->blocked = result == OUTPUT_BLOCKED;
-    connection->broken |= result == OUTPUT_BROKEN;
-    http_count(&connection->server->metrics.sent_bytes_total, connection->output.sent - before);
+    return output_reserve(&connection->base.output, &connection->server->set.pools, size);
 }
 
 bool http_output_is_high(const struct http_connection *connection) {
-    const struct output *output = &connection->output;
+    const struct output *output = &connection->base.output;
     return output->pool != NULL &&
            (output->pool->buffer_bytes != BUFFER_SMALL_BYTES ||
             BUFFER_SMALL_BYTES - output_pending(output) < HTTP_ANSWER_BYTES_SURE + 64);
@@ -79,24 +71,24 @@ static size_t head_bytes_max(const struct http_answer *answer) {
 }
 
 static void append_line(struct http_connection *connection, struct slice name, struct slice value) {
-    output_append(&connection->output, name);
-    output_append(&connection->output, SLICE_LITERAL(": "));
-    output_append(&connection->output, value);
-    output_append(&connection->output, line_end);
+    output_append(&connection->base.output, name);
+    output_append(&connection->base.output, SLICE_LITERAL(": "));
+    output_append(&connection->base.output, value);
+    output_append(&connection->base.output, line_end);
 }
 
 static void count_answer(struct http_metrics *metrics, unsigned status) {
     _Atomic uint64_t *counters[] = {&metrics->answers_2xx_total, &metrics->answers_3xx_total,
                                     &metrics->answers_4xx_total, &metrics->answers_5xx_total};
-    http_count(counters[status / 100 - 2], 1);
+    connection_count(counters[status / 100 - 2], 1);
 }
 
 /** True where bytes of a next request are there, or can be read now. */
 static bool has_more_input(struct http_connection *connection) {
-    if (connection->discard_left > 0 || connection->next < connection->end) {
+    if (connection->base.discard_left > 0 || connection->next < connection->end) {
         return true;
     }
-    connection->reads_left++;
+    connection->base.reads_left++;
     return connection->input != NULL && http_input_fill(connection) > 0;
 }
 
@@ -106,12 +98,13 @@ static void append_head(struct http_connection *connection, const struct http_an
            status_lines[answer->status].size > 0);
     count_answer(&connection->server->metrics, answer->status);
     connection->answer_closes |= !connection->head.keep_alive;
-    if (connection->server->draining && !connection->answer_closes) {
+    if (connection->server->set.draining && !connection->answer_closes) {
         connection->answer_closes = !has_more_input(connection);
     }
-    output_append(&connection->output, status_lines[answer->status]);
-    output_append(&connection->output,
-                  http_date_line(&connection->server->date, loop_now_us(connection->server->loop)));
+    output_append(&connection->base.output, status_lines[answer->status]);
+    output_append(
+        &connection->base.output,
+        http_date_line(&connection->server->date, loop_now_us(connection->server->set.loop)));
     if (answer->content_type.size > 0) {
         append_line(connection, SLICE_LITERAL("Content-Type"), answer->content_type);
     }
@@ -148,7 +141,7 @@ static void write_digits(char *at, size_t digits, size_t value) {
 bool http_respond_begin(struct http_exchange *exchange, const struct http_answer *answer,
                         size_t body_bytes_max, struct text *body) {
     struct http_connection *connection = http_connection_of(exchange);
-    struct output *output = &connection->output;
+    struct output *output = &connection->base.output;
     struct http_answer_room *room = &connection->answer;
     size_t alignment = answer->aligned ? CACHE_LINE_BYTES : 1;
     assert(!exchange->streaming && !room->begun);
@@ -161,13 +154,13 @@ bool http_respond_begin(struct http_exchange *exchange, const struct http_answer
     *room = (struct http_answer_room){.body_bytes_max = body_bytes_max, .begun = true};
     room->body_sent = !bodiless && connection->head.method != HTTP_METHOD_HEAD;
     if (!bodiless) {
-        output_append(&connection->output, SLICE_LITERAL("Content-Length: "));
+        output_append(&connection->base.output, SLICE_LITERAL("Content-Length: "));
         room->digits_at = output->end;
         room->digits = count_digits(body_bytes_max);
         output->end += room->digits;
-        output_append(&connection->output, line_end);
+        output_append(&connection->base.output, line_end);
     }
-    output_append(&connection->output, line_end);
+    output_append(&connection->base.output, line_end);
     room->body_at = bytes_align_up((uintptr_t)(output->data + output->end), alignment) -
                     (uintptr_t)output->data;
     size_t distance = room->body_at - output->end;
@@ -183,7 +176,7 @@ bool http_respond_begin(struct http_exchange *exchange, const struct http_answer
 /** Writes the length into the room for it. Where it has fewer digits than there is room for, what
  *  is before or behind the gap moves, whichever is smaller. */
 static void write_length(struct http_connection *connection, size_t length) {
-    struct output *output = &connection->output;
+    struct output *output = &connection->base.output;
     struct http_answer_room *room = &connection->answer;
     size_t digits = count_digits(length);
     size_t gap = room->digits - digits;
@@ -210,13 +203,13 @@ void http_respond_end(struct http_exchange *exchange, size_t body_bytes) {
     }
     assert(room->begun && body_bytes <= room->body_bytes_max);
     if (room->body_sent) {
-        connection->output.end = room->body_at + body_bytes;
+        connection->base.output.end = room->body_at + body_bytes;
     }
     if (room->digits > 0) {
         write_length(connection, body_bytes);
     }
     room->begun = false;
-    http_connection_flush_soon(connection);
+    connection_flush_soon(&connection->base);
     http_connection_exchange_over(connection);
 }
 
@@ -255,8 +248,8 @@ bool http_stream_begin(struct http_exchange *exchange, const struct http_answer 
     if (connection->head.minor_version == 1) {
         append_line(connection, SLICE_LITERAL("Transfer-Encoding"), SLICE_LITERAL("chunked"));
     }
-    output_append(&connection->output, line_end);
-    http_connection_flush_soon(connection);
+    output_append(&connection->base.output, line_end);
+    connection_flush_soon(&connection->base);
     if (connection->head.method == HTTP_METHOD_HEAD) {
         http_connection_exchange_over(connection);
         return false;
@@ -266,8 +259,8 @@ bool http_stream_begin(struct http_exchange *exchange, const struct http_answer 
     connection->room_wanted = false;
     connection->room_due = false;
     connection->phase = PHASE_STREAM;
-    if (!connection->driving) {
-        http_connection_resume_soon(connection);
+    if (!connection->base.driving) {
+        connection_resume_soon(&connection->base);
     }
     return true;
 }
@@ -277,7 +270,7 @@ size_t http_stream_room(struct http_exchange *exchange) {
     if (!exchange->streaming) {
         return 0;
     }
-    size_t used = output_pending(&connection->output) + CHUNK_FRAME_BYTES;
+    size_t used = output_pending(&connection->base.output) + CHUNK_FRAME_BYTES;
     size_t room = used < BUFFER_SMALL_BYTES ? BUFFER_SMALL_BYTES - used : 0;
     connection->room_wanted |= room < BUFFER_SMALL_BYTES / 2;
     return room;
@@ -290,8 +283,8 @@ static void append_chunk_size(struct http_connection *connection, size_t size) {
         digits[--at] = "0123456789abcdef"[size % 16];
         size /= 16;
     } while (size > 0);
-    output_append(&connection->output, (struct slice){digits + at, sizeof(digits) - at});
-    output_append(&connection->output, line_end);
+    output_append(&connection->base.output, (struct slice){digits + at, sizeof(digits) - at});
+    output_append(&connection->base.output, line_end);
 }
 
 bool http_stream_write(struct http_exchange *exchange, struct slice data) {
@@ -312,11 +305,11 @@ bool http_stream_write(struct http_exchange *exchange, struct slice data) {
     if (chunked) {
         append_chunk_size(connection, data.size);
     }
-    output_append(&connection->output, data);
+    output_append(&connection->base.output, data);
     if (chunked) {
-        output_append(&connection->output, line_end);
+        output_append(&connection->base.output, line_end);
     }
-    http_connection_flush_soon(connection);
+    connection_flush_soon(&connection->base);
     return true;
 }
 
@@ -328,8 +321,8 @@ void http_stream_end(struct http_exchange *exchange) {
     if (connection->head.minor_version == 1) {
         bool reserved = http_output_reserve(connection, last_chunk.size);
         assert(reserved); /* CHUNK_FRAME_BYTES left room */
-        output_append(&connection->output, last_chunk);
+        output_append(&connection->base.output, last_chunk);
     }
-    http_connection_flush_soon(connection);
+    connection_flush_soon(&connection->base);
     http_connection_exchange_over(connection);
 }

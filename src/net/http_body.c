@@ -1,50 +1,11 @@
 #include "net/http_internal.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 
 /* Room for the framing of a chunked body beside its data. */
 #define CHUNK_ROOM 512
 
 static const struct slice continue_line = SLICE_LITERAL("HTTP/1.1 100 Continue\r\n\r\n");
-
-/** Reads into `parts` (`wanted` bytes in all) and notes what the result says about readiness.
- *  Returns the number of bytes; 0: none now, or the end, or broken. */
-static size_t receive(struct http_connection *connection, struct iovec *parts, size_t count,
-                      size_t wanted) {
-    if (!connection->readable || connection->reads_left == 0 || wanted == 0) {
-        return 0;
-    }
-    connection->reads_left--;
-    ssize_t got;
-    do {
-        got = count == 1 ? recv(connection->source.fd, parts[0].iov_base, wanted, 0)
-                         : readv(connection->source.fd, parts, (int)count);
-    } while (got < 0 && errno == EINTR);
-    if (got < 0) {
-        connection->readable = false;
-        connection->broken = errno != EAGAIN;
-        return 0;
-    }
-    if (got == 0) {
-        connection->readable = false;
-        connection->ended = true;
-        return 0;
-    }
-    if ((size_t)got < wanted && !connection->peer_closing) {
-        connection->readable = false; /* it is empty; what comes later is a new edge */
-    }
-    connection->received += (uint64_t)got;
-    http_count(&connection->server->metrics.received_bytes_total, (uint64_t)got);
-    return (size_t)got;
-}
-
-static size_t receive_into(struct http_connection *connection, char *data, size_t room) {
-    struct iovec part = {data, room};
-    return receive(connection, &part, 1, room);
-}
 
 /* The input buffer */
 
@@ -58,24 +19,24 @@ void http_input_compact(struct http_connection *connection) {
 }
 
 size_t http_input_fill(struct http_connection *connection) {
-    if (!connection->readable) {
+    if (!connection->base.readable) {
         return 0;
     }
     if (connection->input == NULL) {
-        connection->input = buffer_pool_take(&connection->server->input_pool);
+        connection->input = buffer_pool_take(&connection->server->set.input_pool);
         assert(connection->input != NULL); /* there is one for each connection */
         connection->begin = 0;
         connection->end = 0;
     }
-    size_t got = receive_into(connection, connection->input + connection->end,
-                              HTTP_INPUT_BYTES - connection->end);
+    size_t got = connection_receive(&connection->base, connection->input + connection->end,
+                                    HTTP_INPUT_BYTES - connection->end);
     connection->end += (uint32_t)got;
     return got;
 }
 
 void http_input_release(struct http_connection *connection) {
     if (connection->input != NULL) {
-        buffer_pool_give(&connection->server->input_pool, connection->input);
+        buffer_pool_give(&connection->server->set.input_pool, connection->input);
         connection->input = NULL;
     }
     connection->begin = 0;
@@ -97,7 +58,7 @@ void http_body_release(struct http_connection *connection) {
 static bool take_body_buffer(struct http_connection *connection, size_t capacity) {
     struct http_body *body = &connection->body;
     struct buffer_pool *pool;
-    char *data = buffer_pools_take_large(&connection->server->pools, capacity, &pool);
+    char *data = buffer_pools_take_large(&connection->server->set.pools, capacity, &pool);
     if (data == NULL) {
         http_connection_refuse(connection, 503, "no buffer is free for a body of this size", true);
         return false;
@@ -150,8 +111,8 @@ void http_body_begin(struct http_connection *connection, size_t size_max) {
     if (head->expect_continue && connection->end == connection->body_at && body->size == 0) {
         bool room = http_output_reserve(connection, continue_line.size);
         assert(room); /* http_output_is_high left some over */
-        output_append(&connection->output, continue_line);
-        http_connection_flush_soon(connection);
+        output_append(&connection->base.output, continue_line);
+        connection_flush_soon(&connection->base);
     }
 }
 
@@ -176,7 +137,7 @@ static bool fixed_step_in_buffer(struct http_connection *connection) {
     size_t room = HTTP_INPUT_BYTES - connection->end;
     struct iovec parts[2] = {{body->data + body->size, missing},
                              {connection->input + connection->end, room}};
-    size_t got = receive(connection, parts, 2, missing + room);
+    size_t got = connection_receive_parts(&connection->base, parts, 2, missing + room);
     size_t of_body = bytes_min_size(got, missing);
     body->size += of_body;
     connection->end += (uint32_t)(got - of_body);
@@ -193,7 +154,7 @@ static bool decode(struct http_connection *connection, size_t size, size_t *take
     body->size += made;
     if (parsed == HTTP_PARSE_REFUSED) {
         const struct http_refusal *refusal = &connection->chunks.refusal;
-        http_count(&connection->server->metrics.malformed_total, 1);
+        connection_count(&connection->server->metrics.malformed_total, 1);
         http_connection_refuse(connection, refusal->status, refusal->detail, true);
     }
     return parsed != HTTP_PARSE_MORE;
@@ -253,8 +214,9 @@ static bool chunked_step(struct http_connection *connection) {
     /* No more than what follows the body, if it ends in these bytes, finds room in the input. */
     size_t room = body->capacity - body->size;
     size_t spare = HTTP_INPUT_BYTES - connection->end;
-    size_t got = receive_into(connection, body->data + body->size,
-                              bytes_min_size(room, (size_t)connection->chunks.chunk_left + spare));
+    size_t got =
+        connection_receive(&connection->base, body->data + body->size,
+                           bytes_min_size(room, (size_t)connection->chunks.chunk_left + spare));
     return got > 0 && chunked_step_in_buffer(connection, got);
 }
 
@@ -269,19 +231,10 @@ bool http_body_step(struct http_connection *connection) {
 /* What is read over */
 
 bool http_discard_step(struct http_connection *connection) {
-    if (connection->discard_left == 0) {
+    if (connection->base.discard_left == 0) {
         connection->begin = connection->next;
         connection->phase = PHASE_HEAD;
         return true;
     }
-    size_t got = receive_into(connection, connection->server->scratch,
-                              bytes_min_size(connection->discard_left, HTTP_DISCARD_BYTES_MAX));
-    connection->discard_left -= got;
-    return got > 0;
-}
-
-bool http_linger_step(struct http_connection *connection) {
-    size_t got = receive_into(connection, connection->server->scratch, HTTP_DISCARD_BYTES_MAX);
-    connection->discard_left -= bytes_min_size(got, connection->discard_left);
-    return got > 0 && connection->discard_left > 0;
+    return connection_discard(&connection->base) > 0;
 }

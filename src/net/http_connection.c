@@ -1,14 +1,6 @@
 #include "net/http_internal.h"
 
 #include <assert.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-/* How often one connection may read before the others have their turn. */
-#define READS_AT_ONCE 8
-
-/* What is read over at most from a peer that was refused. */
-#define LINGER_BYTES_MAX ((size_t)4 << 20)
 
 static void connection_ready(struct loop_source *source, uint32_t events);
 static void time_is_up(struct timer *timer);
@@ -16,23 +8,20 @@ static void time_is_up(struct timer *timer);
 /* Beginning and end */
 
 struct http_connection *http_connection_open(struct http_server *server, int fd) {
-    if (server->free_count == 0) {
+    static const struct connection_callbacks callbacks = {connection_ready, time_is_up};
+    uint32_t index;
+    if (!connection_set_next_free(&server->set, &index)) {
         return NULL;
     }
-    struct http_connection *connection = &server->connections[server->free[server->free_count - 1]];
+    struct http_connection *connection = &server->connections[index];
     assert(connection->phase == PHASE_FREE);
     uint32_t generation = connection->exchange.generation;
     memset(connection, 0, offsetof(struct http_connection, head));
     connection->exchange.generation = generation;
     connection->server = server;
-    connection->source.fd = fd;
-    connection->source.ready = connection_ready;
-    connection->timer.expired = time_is_up;
-    connection->reads_left = READS_AT_ONCE;
-    if (!loop_add(server->loop, &connection->source, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)) {
+    if (!connection_open(&connection->base, &server->set, fd, &callbacks)) {
         return NULL;
     }
-    server->free_count--;
     connection->phase = PHASE_HEAD;
     http_parser_init(&connection->parser, &server->limits);
     return connection;
@@ -41,17 +30,10 @@ struct http_connection *http_connection_open(struct http_server *server, int fd)
 void http_connection_close(struct http_connection *connection) {
     struct http_server *server = connection->server;
     assert(connection->phase != PHASE_FREE && !connection->exchange.active);
-    loop_remove(server->loop, &connection->source);
-    (void)close(connection->source.fd);
-    timer_stop(&connection->timer);
-    list_remove(&connection->resume_node);
-    list_remove(&connection->flush_node);
     http_body_release(connection);
     http_input_release(connection);
-    output_release(&connection->output);
+    connection_close(&connection->base, (uint32_t)(connection - server->connections));
     connection->phase = PHASE_FREE;
-    server->free[server->free_count] = (uint32_t)(connection - server->connections);
-    server->free_count++;
 }
 
 /** From here on no handle and no call reaches the exchange. */
@@ -81,8 +63,8 @@ static void begin_exchange(struct http_connection *connection) {
     memset(exchange, 0, sizeof(*exchange));
     exchange->generation = generation;
     exchange->active = true;
-    connection->limit = LIMIT_NONE;
-    connection->discard_left = 0;
+    connection->base.limit = LIMIT_NONE;
+    connection->base.discard_left = 0;
 }
 
 void http_connection_exchange_over(struct http_connection *connection) {
@@ -93,14 +75,14 @@ void http_connection_exchange_over(struct http_connection *connection) {
     if (connection->answer_closes) {
         connection->phase = PHASE_CLOSING;
     } else {
-        connection->phase = connection->discard_left > 0 ? PHASE_DISCARD : PHASE_HEAD;
+        connection->phase = connection->base.discard_left > 0 ? PHASE_DISCARD : PHASE_HEAD;
     }
-    if (!connection->lingers && connection->phase != PHASE_DISCARD) {
+    if (!connection->base.lingers && connection->phase != PHASE_DISCARD) {
         connection->begin = connection->next;
     }
     http_parser_init(&connection->parser, &connection->server->limits);
-    if (!connection->driving) {
-        http_connection_resume_soon(connection);
+    if (!connection->base.driving) {
+        connection_resume_soon(&connection->base);
     }
 }
 
@@ -112,7 +94,7 @@ void http_connection_refuse(struct http_connection *connection, unsigned status,
         begin_exchange(connection);
     }
     connection->answer_closes |= closes;
-    connection->lingers |= closes;
+    connection->base.lingers |= closes;
     connection->retry_after = status == 503;
     if (handler->ops->error != NULL) {
         handler->ops->error(handler, exchange, status, detail);
@@ -127,14 +109,14 @@ static void prepare_discard(struct http_connection *connection) {
     uint64_t length = connection->head.content_length;
     size_t present = connection->end - connection->body_at;
     connection->next = connection->body_at + (uint32_t)bytes_min_u64(length, present);
-    connection->discard_left = length > present ? (size_t)(length - present) : 0;
+    connection->base.discard_left = length > present ? (size_t)(length - present) : 0;
 }
 
 void http_connection_hand_over(struct http_connection *connection, struct slice body) {
     struct http_server *server = connection->server;
     connection->phase = PHASE_WAIT;
-    connection->discard_left = 0;
-    server->handed++;
+    connection->base.discard_left = 0;
+    server->set.handed++;
     server->handler->ops->request(server->handler, &connection->exchange, &connection->head, body);
 }
 
@@ -145,20 +127,20 @@ static void judge_head(struct http_connection *connection) {
     bool has_body = head->chunked || head->content_length > 0;
     bool skippable =
         !head->chunked && !head->expect_continue && head->content_length <= HTTP_DISCARD_BYTES_MAX;
-    http_count(&connection->server->metrics.requests_total, 1);
+    connection_count(&connection->server->metrics.requests_total, 1);
     begin_exchange(connection);
     connection->phase = PHASE_WAIT;
     connection->body_at = connection->begin + connection->parser.head_bytes;
     connection->next = connection->body_at;
     connection->answer_closes = has_body && !skippable;
-    connection->lingers = connection->answer_closes;
+    connection->base.lingers = connection->answer_closes;
     prepare_discard(connection);
     size_t body_bytes_max = handler->ops->head(handler, &connection->exchange, head);
     if (!connection->exchange.active) {
         return;
     }
     connection->answer_closes = false;
-    connection->lingers = false;
+    connection->base.lingers = false;
     if (has_body) {
         http_body_begin(connection, body_bytes_max);
     } else {
@@ -177,17 +159,18 @@ static bool read_head(struct http_connection *connection) {
         return true;
     }
     bool idle = connection->begin == connection->end;
-    if (connection->ended || (idle && !connection->readable && connection->server->draining)) {
+    if (connection->base.ended ||
+        (idle && !connection->base.readable && connection->server->set.draining)) {
         connection->phase = PHASE_CLOSING;
     }
     return false;
 }
 
 static bool head_step(struct http_connection *connection) {
-    if (http_output_is_high(connection) && !connection->blocked) {
-        http_output_send(connection);
+    if (http_output_is_high(connection) && !connection->base.blocked) {
+        connection_send(&connection->base);
     }
-    if (connection->blocked || connection->broken) {
+    if (connection->base.blocked || connection->base.broken) {
         connection->stalled = true;
         return false;
     }
@@ -205,7 +188,7 @@ static bool head_step(struct http_connection *connection) {
     }
     if (parsed == HTTP_PARSE_REFUSED) {
         const struct http_refusal *refusal = &connection->parser.refusal;
-        http_count(&connection->server->metrics.malformed_total, 1);
+        connection_count(&connection->server->metrics.malformed_total, 1);
         http_connection_refuse(connection, refusal->status, refusal->detail, true);
     } else {
         judge_head(connection);
@@ -222,7 +205,7 @@ static void cut_short(struct http_connection *connection) {
 
 static bool body_step(struct http_connection *connection) {
     bool more = http_body_step(connection);
-    if (connection->phase == PHASE_BODY && connection->ended) {
+    if (connection->phase == PHASE_BODY && connection->base.ended) {
         cut_short(connection);
     }
     return more;
@@ -230,11 +213,11 @@ static bool body_step(struct http_connection *connection) {
 
 static bool stream_step(struct http_connection *connection) {
     struct http_server *server = connection->server;
-    if (connection->peer_closing && output_pending(&connection->output) == 0) {
-        connection->broken = true;
+    if (connection->base.peer_closing && output_pending(&connection->base.output) == 0) {
+        connection->base.broken = true;
     } else if (connection->room_due) {
         connection->room_due = false;
-        server->handed++;
+        server->set.handed++;
         server->handler->ops->room(server->handler, &connection->exchange);
         return true;
     }
@@ -243,7 +226,7 @@ static bool stream_step(struct http_connection *connection) {
 
 static bool discard_step(struct http_connection *connection) {
     bool more = http_discard_step(connection);
-    if (connection->phase == PHASE_DISCARD && connection->ended) {
+    if (connection->phase == PHASE_DISCARD && connection->base.ended) {
         cut_short(connection);
     }
     return more;
@@ -260,7 +243,7 @@ static bool step(struct http_connection *connection) {
     case PHASE_DISCARD:
         return discard_step(connection);
     case PHASE_LINGER:
-        return http_linger_step(connection);
+        return connection_discard(&connection->base) > 0;
     case PHASE_WAIT:
     case PHASE_CLOSING:
         return false;
@@ -272,67 +255,25 @@ static bool step(struct http_connection *connection) {
 }
 
 void http_connection_drive(struct http_connection *connection) {
-    assert(!connection->driving);
-    connection->driving = true;
-    connection->reads_left = READS_AT_ONCE;
-    while (!connection->broken && step(connection)) {
+    connection_begin_turn(&connection->base);
+    while (!connection->base.broken && step(connection)) {
     }
-    connection->driving = false;
+    connection->base.driving = false;
     http_connection_settle(connection);
 }
 
 static void connection_ready(struct loop_source *source, uint32_t events) {
-    struct http_connection *connection = CONTAINER_OF(source, struct http_connection, source);
+    struct http_connection *connection = CONTAINER_OF(source, struct http_connection, base.source);
     bool reading = connection->phase == PHASE_HEAD || connection->phase == PHASE_BODY ||
                    connection->phase == PHASE_DISCARD;
-    if ((events & EPOLLERR) != 0 || ((events & EPOLLHUP) != 0 && !reading)) {
-        connection->broken = true;
-    }
-    if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) != 0) {
-        connection->readable = !connection->ended;
-    }
-    connection->peer_closing |= (events & (EPOLLRDHUP | EPOLLHUP)) != 0;
-    if (connection->blocked && (events & EPOLLOUT) != 0) {
-        http_connection_flush_soon(connection);
-    }
+    connection_note_events(&connection->base, events, reading);
     http_connection_drive(connection);
-}
-
-void http_connection_resume_soon(struct http_connection *connection) {
-    struct http_server *server = connection->server;
-    if (!list_is_linked(&connection->resume_node)) {
-        list_append(&server->resume, &connection->resume_node);
-        loop_want_hooks(server->loop);
-    }
-}
-
-void http_connection_flush_soon(struct http_connection *connection) {
-    struct http_server *server = connection->server;
-    if (!list_is_linked(&connection->flush_node)) {
-        list_append(&server->flush, &connection->flush_node);
-        loop_want_hooks(server->loop);
-    }
 }
 
 /* Settling */
 
-static void begin_limit(struct http_connection *connection, enum http_limit limit) {
-    const struct http_options *options = &connection->server->options;
-    const uint64_t timeouts_ms[] = {
-        [LIMIT_IDLE] = options->idle_timeout_ms,     [LIMIT_HEAD] = options->head_timeout_ms,
-        [LIMIT_BODY] = options->body_timeout_ms,     [LIMIT_WRITE] = options->write_timeout_ms,
-        [LIMIT_LINGER] = options->linger_timeout_ms,
-    };
-    connection->limit = (uint8_t)limit;
-    connection->progress_mark =
-        limit == LIMIT_WRITE ? output_acknowledged(&connection->output, connection->source.fd)
-                             : (int64_t)connection->received;
-    loop_timer_start(connection->server->loop, &connection->timer,
-                     (int64_t)timeouts_ms[limit] * 1000);
-}
-
-static enum http_limit limit_of(const struct http_connection *connection) {
-    if (connection->blocked) {
+static enum connection_limit limit_of(const struct http_connection *connection) {
+    if (connection->base.blocked) {
         return LIMIT_WRITE;
     }
     switch ((enum http_phase)connection->phase) {
@@ -348,108 +289,73 @@ static enum http_limit limit_of(const struct http_connection *connection) {
     }
 }
 
-/** A limit runs from when it began to apply, but for the idle one, which any sign of life moves.
- *  The timer of a limit that no longer applies runs on and finds nothing to do. */
-static void see_to_limit(struct http_connection *connection) {
-    enum http_limit limit = limit_of(connection);
-    if (limit == LIMIT_NONE) {
-        connection->limit = LIMIT_NONE;
-    } else if (limit != connection->limit || limit == LIMIT_IDLE) {
-        begin_limit(connection, limit);
-    }
-}
-
 /** Everything was sent and nothing more will be. */
 static void finish(struct http_connection *connection) {
-    bool unread = connection->readable || connection->begin < connection->end;
+    bool unread = connection->begin < connection->end;
     http_input_release(connection);
-    if (connection->ended || !(connection->lingers || unread) ||
-        shutdown(connection->source.fd, SHUT_WR) != 0) {
+    if (connection_linger(&connection->base, unread)) {
+        connection->phase = PHASE_LINGER;
+    } else {
         http_connection_close(connection);
-        return;
     }
-    /* Closing with unread bytes would reset the connection, and the peer might never see the
-     * answer. */
-    connection->phase = PHASE_LINGER;
-    connection->discard_left = LINGER_BYTES_MAX;
-    http_connection_resume_soon(connection);
-    see_to_limit(connection);
 }
 
 static void break_off(struct http_connection *connection) {
-    if (connection->exchange.active || output_pending(&connection->output) > 0) {
-        http_count(&connection->server->metrics.broken_total, 1);
+    if (connection->exchange.active || output_pending(&connection->base.output) > 0) {
+        connection_count(&connection->server->metrics.broken_total, 1);
     }
-    connection->driving = true; /* what the handler does now needs no resuming */
+    connection->base.driving = true; /* what the handler does now needs no resuming */
     abandon_exchange(connection);
     http_connection_close(connection);
 }
 
 void http_connection_settle(struct http_connection *connection) {
-    if (connection->broken) {
+    if (connection->base.broken) {
         break_off(connection);
         return;
     }
-    bool pending = output_pending(&connection->output) > 0;
+    bool pending = output_pending(&connection->base.output) > 0;
     if (connection->phase == PHASE_CLOSING && !pending) {
         finish(connection);
         return;
     }
-    if (connection->phase == PHASE_LINGER && (connection->ended || connection->discard_left == 0)) {
+    if (connection->phase == PHASE_LINGER &&
+        (connection->base.ended || connection->base.discard_left == 0)) {
         http_connection_close(connection);
         return;
     }
-    if (pending && !connection->blocked) {
-        http_connection_flush_soon(connection);
+    if (pending && !connection->base.blocked) {
+        connection_flush_soon(&connection->base);
     }
-    if (connection->reads_left == 0 && !list_is_linked(&connection->resume_node)) {
-        list_append(&connection->server->later, &connection->resume_node);
+    if (connection->base.reads_left == 0) {
+        connection_resume_later(&connection->base);
     }
     if (connection->phase == PHASE_HEAD && connection->begin == connection->end) {
         http_input_release(connection);
     }
-    see_to_limit(connection);
+    connection_see_to_limit(&connection->base, limit_of(connection));
 }
 
 /* Time limits */
 
-/** True where a limit that runs again while there is progress does so. */
-static bool has_moved(struct http_connection *connection) {
-    int64_t wanted = connection->exchange.streaming ? 1 : HTTP_PROGRESS_BYTES_MIN;
-    switch ((enum http_limit)connection->limit) {
-    case LIMIT_WRITE:
-        return output_acknowledged(&connection->output, connection->source.fd) -
-                   connection->progress_mark >=
-               wanted;
-    case LIMIT_BODY:
-        return (int64_t)connection->received - connection->progress_mark >= wanted;
-    default:
-        return false;
-    }
-}
-
 static void time_is_up(struct timer *timer) {
-    struct http_connection *connection = CONTAINER_OF(timer, struct http_connection, timer);
+    struct http_connection *connection = CONTAINER_OF(timer, struct http_connection, base.timer);
     struct http_metrics *metrics = &connection->server->metrics;
-    enum http_limit limit = connection->limit;
+    int64_t wanted = connection->exchange.streaming ? 1 : CONNECTION_PROGRESS_BYTES_MIN;
+    enum connection_limit limit = connection_limit_expired(&connection->base, wanted);
     if (limit == LIMIT_NONE) {
         return;
     }
-    if (has_moved(connection)) {
-        begin_limit(connection, limit);
-        return;
-    }
-    connection->limit = LIMIT_NONE;
     if (limit == LIMIT_HEAD) {
-        http_count(&metrics->head_timeouts_total, 1);
+        connection_count(&metrics->head_timeouts_total, 1);
         http_connection_refuse(connection, 408, "the header took too long", true);
     } else if (limit == LIMIT_BODY && connection->phase == PHASE_BODY) {
-        http_count(&metrics->body_timeouts_total, 1);
+        connection_count(&metrics->body_timeouts_total, 1);
         http_connection_refuse(connection, 408, "the body took too long", true);
     } else {
-        http_count(&metrics->idle_timeouts_total, limit == LIMIT_IDLE ? 1 : 0);
-        http_count(&metrics->write_timeouts_total, limit == LIMIT_WRITE ? 1 : 0);
-        connection->broken = true;
+        connection_count(&metrics->idle_timeouts_total, limit == LIMIT_IDLE ? 1 : 0);
+        connection_count(&metrics->write_timeouts_total, limit == LIMIT_WRITE ? 1 : 0);
+        connection->base.broken = true;
     }
     http_connection_settle(connection);
 }

@@ -11,18 +11,12 @@
 #ifndef ORDERD_NET_HTTP_INTERNAL_H
 #define ORDERD_NET_HTTP_INTERNAL_H
 
-#include "net/buffer_pool.h"
+#include "net/connection.h"
 #include "net/http_chunks.h"
 #include "net/http_date.h"
 #include "net/http_server.h"
-#include "net/listener.h"
-#include "net/output.h"
 
 #define HTTP_INPUT_BYTES ((size_t)16 << 10)
-
-/** In each span of its time limit a body, or an answer that waits for its reader, has to move by
- *  this much. */
-#define HTTP_PROGRESS_BYTES_MIN (64 << 10)
 
 /** A refused body of up to this size is read over, so that the connection can go on. */
 #define HTTP_DISCARD_BYTES_MAX ((size_t)64 << 10)
@@ -37,8 +31,6 @@ enum http_phase {
     PHASE_CLOSING, /* what is in the output leaves, then the connection ends */
     PHASE_LINGER,  /* the peer is told; what it still sends is read over for a while */
 };
-
-enum http_limit { LIMIT_NONE, LIMIT_IDLE, LIMIT_HEAD, LIMIT_BODY, LIMIT_WRITE, LIMIT_LINGER };
 
 /** The body of a request while it is read and until the request is answered. */
 struct http_body {
@@ -60,40 +52,22 @@ struct http_answer_room {
 };
 
 struct http_connection {
-    struct loop_source source;
+    struct connection base;
     struct http_server *server;
     uint8_t phase; /* enum http_phase */
-    uint8_t limit; /* enum http_limit that the timer stands for */
-    /* Edge-triggered readiness, remembered. */
-    bool readable;
-    bool peer_closing; /* the end of the peer's bytes is in sight: read on until it is there */
-    bool ended;        /* it was read */
-    bool blocked;      /* the socket took less than there was to send */
-    bool broken;
     /* Of the request. */
     bool answer_closes; /* the connection ends with this answer */
-    bool lingers;       /* the peer may still be sending when it does */
     bool retry_after;   /* the answer is to tell when to try again */
     bool stalled;       /* the next request waits until the output has left */
     bool room_wanted;   /* the stream's writer waits for room */
     bool room_due;
-    bool driving;
     /* Input: [begin, end) is unparsed or of the present request, `next` is where the next begins.
      */
     uint32_t begin;
     uint32_t body_at;
     uint32_t next;
     uint32_t end;
-    uint32_t reads_left; /* of this turn */
-    char *input;         /* NULL where there is nothing in it */
-    size_t discard_left;
-    uint64_t received;
-    /* Of `received`, or of what the peer acknowledged, when the span of the limit began. */
-    int64_t progress_mark;
-    struct list_node resume_node; /* in server->resume or server->later */
-    struct list_node flush_node;
-    struct timer timer;
-    struct output output;
+    char *input; /* NULL where there is nothing in it */
     struct http_body body;
     struct http_answer_room answer;
     struct http_exchange exchange;
@@ -103,34 +77,15 @@ struct http_connection {
 };
 
 struct http_server {
-    struct loop *loop;
+    struct connection_set set;
     struct http_handler *handler;
     struct http_options options;
     struct http_limits limits;
-    struct listener listener;
     struct http_date date;
-    struct loop_hook batch_hook;
-    struct loop_hook flush_hook;
-    struct list_node resume; /* connections to be driven in this iteration */
-    struct list_node later;  /* in the next one: they had their turn */
-    struct list_node flush;  /* connections with something to send */
     uint32_t stream_count;
-    uint64_t handed; /* calls of the handler that may have made work for other hooks */
-    bool draining;
-    struct buffer_pool input_pool;
-    struct buffer_pools pools;           /* the small ones are for output */
-    struct http_connection *connections; /* owned */
-    uint32_t connection_count;           /* in the array */
-    uint32_t free_count;
-    uint32_t *free; /* owned: a stack of indices */
-    char *scratch;  /* owned: HTTP_DISCARD_BYTES_MAX, for what is read over */
+    struct http_connection *connections; /* owned: set.count */
     struct http_metrics metrics;
 };
-
-/** Raises a counter that only this thread raises: no locked instruction is needed. */
-static inline void http_count(_Atomic uint64_t *counter, uint64_t amount) {
-    metric_set(counter, metric_get(counter) + amount);
-}
 
 static inline struct http_connection *http_connection_of(const struct http_exchange *exchange) {
     return CONTAINER_OF(exchange, struct http_connection, exchange);
@@ -150,9 +105,6 @@ void http_connection_settle(struct http_connection *connection);
 
 /** Ends it without delay. */
 void http_connection_close(struct http_connection *connection);
-
-void http_connection_resume_soon(struct http_connection *connection);
-void http_connection_flush_soon(struct http_connection *connection);
 
 /** The answer is complete. */
 void http_connection_exchange_over(struct http_connection *connection);
@@ -179,14 +131,10 @@ void http_body_begin(struct http_connection *connection, size_t size_max);
 bool http_body_step(struct http_connection *connection);
 void http_body_release(struct http_connection *connection);
 bool http_discard_step(struct http_connection *connection);
-bool http_linger_step(struct http_connection *connection);
 
 /* http_answer.c */
 
 MUST_CHECK bool http_output_reserve(struct http_connection *connection, size_t size);
-
-/** Sends what the socket takes. */
-void http_output_send(struct http_connection *connection);
 
 /** True where the output must leave before another request is begun. */
 bool http_output_is_high(const struct http_connection *connection);

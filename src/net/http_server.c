@@ -31,34 +31,30 @@ static const struct slice refused_rest = SLICE_LITERAL("Content-Type: applicatio
 
 /* Connections */
 
-static uint32_t open_connections(const struct http_server *server) {
-    return server->connection_count - server->free_count;
-}
-
 /** Tells the peer that there are too many connections. */
 static void refuse_connection(struct http_connection *connection) {
     struct http_server *server = connection->server;
-    struct slice date = http_date_line(&server->date, loop_now_us(server->loop));
+    struct slice date = http_date_line(&server->date, loop_now_us(server->set.loop));
     bool room = http_output_reserve(connection, refused_line.size + date.size + refused_rest.size);
     assert(room);
-    output_append(&connection->output, refused_line);
-    output_append(&connection->output, date);
-    output_append(&connection->output, refused_rest);
+    output_append(&connection->base.output, refused_line);
+    output_append(&connection->base.output, date);
+    output_append(&connection->base.output, refused_rest);
     connection->phase = PHASE_CLOSING;
-    connection->lingers = true;
-    http_count(&server->metrics.connections_refused_total, 1);
-    http_count(&server->metrics.answers_5xx_total, 1);
+    connection->base.lingers = true;
+    connection_count(&server->metrics.connections_refused_total, 1);
+    connection_count(&server->metrics.answers_5xx_total, 1);
 }
 
 void http_server_adopt(struct http_server *server, int fd) {
-    bool full = open_connections(server) >= server->options.connections_max;
+    bool full = connection_set_open_count(&server->set) >= server->options.connections_max;
     struct http_connection *connection = http_connection_open(server, fd);
     if (connection == NULL) {
-        http_count(&server->metrics.connections_refused_total, 1);
+        connection_count(&server->metrics.connections_refused_total, 1);
         (void)close(fd);
         return;
     }
-    http_count(&server->metrics.connections_total, 1);
+    connection_count(&server->metrics.connections_total, 1);
     if (full) {
         refuse_connection(connection);
     }
@@ -66,31 +62,31 @@ void http_server_adopt(struct http_server *server, int fd) {
 }
 
 static void connection_accepted(struct listener *listener, int fd) {
-    http_server_adopt(CONTAINER_OF(listener, struct http_server, listener), fd);
+    http_server_adopt(CONTAINER_OF(listener, struct http_server, set.listener), fd);
 }
 
 /* Hooks */
 
 /** Goes on with connections whose answers came, or whose turn has come again. */
 static bool run_batch(struct loop_hook *hook) {
-    struct http_server *server = CONTAINER_OF(hook, struct http_server, batch_hook);
-    uint64_t handed = server->handed;
-    struct list_node *node;
-    while ((node = list_take_first(&server->resume)) != NULL) {
-        http_connection_drive(CONTAINER_OF(node, struct http_connection, resume_node));
+    struct http_server *server = CONTAINER_OF(hook, struct http_server, set.batch_hook);
+    uint64_t handed = server->set.handed;
+    struct connection *next;
+    while ((next = connection_set_next_resumed(&server->set)) != NULL) {
+        http_connection_drive(CONTAINER_OF(next, struct http_connection, base));
     }
-    return server->handed != handed;
+    return server->set.handed != handed;
 }
 
 static void flush_connection(struct http_connection *connection) {
-    http_output_send(connection);
-    if (!connection->broken && output_pending(&connection->output) == 0) {
+    connection_send(&connection->base);
+    if (!connection->base.broken && output_pending(&connection->base.output) == 0) {
         connection->room_due = connection->phase == PHASE_STREAM && connection->room_wanted;
         connection->room_wanted &= !connection->room_due;
         if (connection->stalled || connection->room_due ||
-            (connection->phase == PHASE_STREAM && connection->peer_closing)) {
+            (connection->phase == PHASE_STREAM && connection->base.peer_closing)) {
             connection->stalled = false;
-            http_connection_resume_soon(connection);
+            connection_resume_soon(&connection->base);
         }
     }
     http_connection_settle(connection);
@@ -99,59 +95,55 @@ static void flush_connection(struct http_connection *connection) {
 /** What is counted elsewhere. */
 static void publish(struct http_server *server) {
     struct http_metrics *metrics = &server->metrics;
-    metric_set(&metrics->connections, open_connections(server));
+    metric_set(&metrics->connections, connection_set_open_count(&server->set));
     metric_set(&metrics->streams, server->stream_count);
-    metric_set(&metrics->medium_buffers_taken, buffer_pool_taken(&server->pools.medium));
-    metric_set(&metrics->large_buffers_taken, buffer_pool_taken(&server->pools.large));
-    metric_set(&metrics->buffers_exhausted_total, server->pools.exhausted);
-    metric_set(&metrics->accept_pauses_total, server->listener.pauses);
+    metric_set(&metrics->medium_buffers_taken, buffer_pool_taken(&server->set.pools.medium));
+    metric_set(&metrics->large_buffers_taken, buffer_pool_taken(&server->set.pools.large));
+    metric_set(&metrics->received_bytes_total, server->set.received_bytes);
+    metric_set(&metrics->sent_bytes_total, server->set.sent_bytes);
+    metric_set(&metrics->buffers_exhausted_total, server->set.pools.exhausted);
+    metric_set(&metrics->accept_pauses_total, server->set.listener.pauses);
 }
 
 static bool run_flush(struct loop_hook *hook) {
-    struct http_server *server = CONTAINER_OF(hook, struct http_server, flush_hook);
-    struct list_node *node;
-    while ((node = list_take_first(&server->flush)) != NULL) {
-        flush_connection(CONTAINER_OF(node, struct http_connection, flush_node));
+    struct http_server *server = CONTAINER_OF(hook, struct http_server, set.flush_hook);
+    struct connection *next;
+    while ((next = connection_set_next_flushed(&server->set)) != NULL) {
+        flush_connection(CONTAINER_OF(next, struct http_connection, base));
     }
-    if (!list_is_empty(&server->later)) {
-        list_move_all(&server->later, &server->resume);
-        loop_keep_awake(server->loop);
-    }
+    connection_set_end_flush(&server->set);
     publish(server);
     return false;
 }
 
 /* Creation */
 
-static bool init_pools(struct http_server *server) {
+static bool init_connections(struct http_server *server, struct loop *loop) {
     const struct http_options *options = &server->options;
-    uint32_t count = server->connection_count;
-    return buffer_pool_init(&server->input_pool, HTTP_INPUT_BYTES, count) &&
-           buffer_pools_init(&server->pools, count, (uint32_t)options->medium_buffers,
-                             (uint32_t)options->large_buffers);
-}
-
-static bool init_connections(struct http_server *server) {
-    uint32_t count = server->connection_count;
-    server->connections = pages_reserve(count * sizeof(*server->connections));
-    server->free = malloc(count * sizeof(*server->free));
-    server->scratch = malloc(HTTP_DISCARD_BYTES_MAX);
-    if (server->connections == NULL || server->free == NULL || server->scratch == NULL) {
-        return false;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        server->free[i] = count - 1 - i;
-    }
-    server->free_count = count;
-    return true;
+    struct connection_set_setup setup = {
+        .loop = loop,
+        .count = (uint32_t)options->connections_max + REFUSALS_AT_ONCE,
+        .input_bytes = HTTP_INPUT_BYTES,
+        .medium_buffers = (uint32_t)options->medium_buffers,
+        .large_buffers = (uint32_t)options->large_buffers,
+        .timeouts_ms =
+            {
+                [LIMIT_IDLE] = options->idle_timeout_ms,
+                [LIMIT_HEAD] = options->head_timeout_ms,
+                [LIMIT_BODY] = options->body_timeout_ms,
+                [LIMIT_WRITE] = options->write_timeout_ms,
+                [LIMIT_LINGER] = options->linger_timeout_ms,
+            },
+        .run_batch = run_batch,
+        .run_flush = run_flush,
+    };
+    server->connections = pages_reserve(setup.count * sizeof(*server->connections));
+    return connection_set_init(&server->set, &setup) && server->connections != NULL;
 }
 
 static void release(struct http_server *server) {
-    buffer_pool_deinit(&server->input_pool);
-    buffer_pools_deinit(&server->pools);
-    pages_release(server->connections, server->connection_count * sizeof(*server->connections));
-    free(server->free);
-    free(server->scratch);
+    connection_set_deinit(&server->set);
+    pages_release(server->connections, server->set.count * sizeof(*server->connections));
     free(server);
 }
 
@@ -163,39 +155,27 @@ struct http_server *http_server_create(const struct http_server_setup *setup, st
     }
     assert(setup->handler->ops->head != NULL && setup->handler->ops->request != NULL &&
            setup->handler->ops->gone != NULL);
-    server->loop = setup->loop;
     server->handler = setup->handler;
     server->options = setup->options;
     server->limits.head_bytes_max = (uint32_t)setup->options.head_bytes_max;
     server->limits.target_bytes_max = (uint32_t)setup->options.target_bytes_max;
-    server->connection_count = (uint32_t)setup->options.connections_max + REFUSALS_AT_ONCE;
-    if (!init_pools(server) || !init_connections(server)) {
-        fault_set(fault, "no memory for %u connections and their buffers",
-                  server->connection_count);
+    if (!init_connections(server, setup->loop)) {
+        fault_set(fault, "no memory for %u connections and their buffers", server->set.count);
         release(server);
         return NULL;
     }
-    list_init(&server->resume);
-    list_init(&server->later);
-    list_init(&server->flush);
-    server->batch_hook.run = run_batch;
-    server->flush_hook.run = run_flush;
-    loop_add_hook(server->loop, LOOP_STAGE_BATCH, &server->batch_hook);
-    loop_add_hook(server->loop, LOOP_STAGE_FLUSH, &server->flush_hook);
     return server;
 }
 
 void http_server_destroy(struct http_server *server) {
-    listener_close(&server->listener);
-    for (uint32_t i = 0; i < server->connection_count; i++) {
+    listener_close(&server->set.listener);
+    for (uint32_t i = 0; i < server->set.count; i++) {
         struct http_connection *connection = &server->connections[i];
         if (connection->phase != PHASE_FREE) {
-            connection->broken = true;
+            connection->base.broken = true;
             http_connection_settle(connection);
         }
     }
-    loop_remove_hook(&server->batch_hook);
-    loop_remove_hook(&server->flush_hook);
     release(server);
 }
 
@@ -207,7 +187,7 @@ void http_server_register_metrics(struct http_server *server, struct metrics *me
 
 bool http_server_listen(struct http_server *server, const char *address, struct fault *fault) {
     struct listener_setup setup = {
-        .loop = server->loop,
+        .loop = server->set.loop,
         .address = address,
         .backlog = (int)server->options.backlog,
         .receive_buffer_bytes = (int)server->options.receive_buffer_bytes,
@@ -215,19 +195,19 @@ bool http_server_listen(struct http_server *server, const char *address, struct 
         .lost_after_ms = (unsigned)server->options.write_timeout_ms,
         .accepted = connection_accepted,
     };
-    return listener_open(&server->listener, &setup, fault);
+    return listener_open(&server->set.listener, &setup, fault);
 }
 
 uint16_t http_server_port(const struct http_server *server) {
-    return server->listener.port;
+    return server->set.listener.port;
 }
 
 /* Draining */
 
 void http_server_drain(struct http_server *server) {
-    listener_close(&server->listener);
-    server->draining = true;
-    for (uint32_t i = 0; i < server->connection_count; i++) {
+    listener_close(&server->set.listener);
+    server->set.draining = true;
+    for (uint32_t i = 0; i < server->set.count; i++) {
         struct http_connection *connection = &server->connections[i];
         if (connection->phase == PHASE_STREAM) {
             struct http_exchange *exchange = &connection->exchange;
@@ -235,14 +215,15 @@ void http_server_drain(struct http_server *server) {
             http_stream_end(exchange);
             server->handler->ops->gone(server->handler, exchange);
         } else if (connection->phase == PHASE_HEAD) {
-            connection->readable = !connection->ended; /* what has arrived is still served */
-            http_connection_resume_soon(connection);
+            /* What has arrived is still served. */
+            connection->base.readable = !connection->base.ended;
+            connection_resume_soon(&connection->base);
         }
     }
 }
 
 bool http_server_is_idle(const struct http_server *server) {
-    return open_connections(server) == 0;
+    return connection_set_open_count(&server->set) == 0;
 }
 
 /* Handles */
@@ -254,7 +235,7 @@ struct http_handle http_exchange_handle(const struct http_exchange *exchange) {
 }
 
 struct http_exchange *http_server_exchange(struct http_server *server, struct http_handle handle) {
-    if (handle.index >= server->connection_count) {
+    if (handle.index >= server->set.count) {
         return NULL;
     }
     struct http_exchange *exchange = &server->connections[handle.index].exchange;

@@ -14,95 +14,88 @@ const struct config_option resp_option_table[RESP_OPTION_COUNT] = {RESP_OPTIONS(
 
 static const struct metric_description resp_metric_table[] = {RESP_METRICS(METRIC)};
 
-static uint32_t open_connections(const struct resp_server *server) {
-    return server->connection_count - server->free_count;
-}
-
 /* --- Connections. --- */
 
 void resp_server_adopt(struct resp_server *server, int fd) {
     static const char full[] = "-ERR max number of clients reached\r\n";
     struct resp_connection *connection = resp_connection_open(server, fd);
     if (connection == NULL) {
-        resp_count(&server->metrics.connections_refused_total, 1);
+        connection_count(&server->metrics.connections_refused_total, 1);
         /* Its send buffer is empty, so this fits; a peer that is gone already misses nothing. */
         (void)send(fd, full, sizeof(full) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
         (void)close(fd);
         return;
     }
-    resp_count(&server->metrics.connections_total, 1);
+    connection_count(&server->metrics.connections_total, 1);
     resp_connection_settle(connection);
 }
 
 static void connection_accepted(struct listener *listener, int fd) {
-    resp_server_adopt(CONTAINER_OF(listener, struct resp_server, listener), fd);
+    resp_server_adopt(CONTAINER_OF(listener, struct resp_server, set.listener), fd);
 }
 
 /* --- Hooks. --- */
 
 /** Goes on with connections whose answers came, or whose turn has come again. */
 static bool run_batch(struct loop_hook *hook) {
-    struct resp_server *server = CONTAINER_OF(hook, struct resp_server, batch_hook);
-    uint64_t handed = server->handed;
-    struct list_node *node;
-    while ((node = list_take_first(&server->resume)) != NULL) {
-        resp_connection_drive(CONTAINER_OF(node, struct resp_connection, resume_node));
+    struct resp_server *server = CONTAINER_OF(hook, struct resp_server, set.batch_hook);
+    uint64_t handed = server->set.handed;
+    struct connection *next;
+    while ((next = connection_set_next_resumed(&server->set)) != NULL) {
+        resp_connection_drive(CONTAINER_OF(next, struct resp_connection, base));
     }
-    return server->handed != handed;
+    return server->set.handed != handed;
 }
 
 /** What is counted elsewhere. */
 static void publish(struct resp_server *server) {
     struct resp_metrics *metrics = &server->metrics;
-    metric_set(&metrics->connections, open_connections(server));
-    metric_set(&metrics->large_buffers_taken, buffer_pool_taken(&server->pools.large));
-    metric_set(&metrics->buffers_exhausted_total, server->pools.exhausted);
-    metric_set(&metrics->accept_pauses_total, server->listener.pauses);
+    metric_set(&metrics->connections, connection_set_open_count(&server->set));
+    metric_set(&metrics->large_buffers_taken, buffer_pool_taken(&server->set.pools.large));
+    metric_set(&metrics->received_bytes_total, server->set.received_bytes);
+    metric_set(&metrics->sent_bytes_total, server->set.sent_bytes);
+    metric_set(&metrics->buffers_exhausted_total, server->set.pools.exhausted);
+    metric_set(&metrics->accept_pauses_total, server->set.listener.pauses);
 }
 
 static bool run_flush(struct loop_hook *hook) {
-    struct resp_server *server = CONTAINER_OF(hook, struct resp_server, flush_hook);
-    struct list_node *node;
-    while ((node = list_take_first(&server->flush)) != NULL) {
-        resp_connection_flush(CONTAINER_OF(node, struct resp_connection, flush_node));
+    struct resp_server *server = CONTAINER_OF(hook, struct resp_server, set.flush_hook);
+    struct connection *next;
+    while ((next = connection_set_next_flushed(&server->set)) != NULL) {
+        resp_connection_flush(CONTAINER_OF(next, struct resp_connection, base));
     }
-    if (!list_is_empty(&server->later)) {
-        list_move_all(&server->later, &server->resume);
-        loop_keep_awake(server->loop);
-    }
+    connection_set_end_flush(&server->set);
     publish(server);
     return false;
 }
 
 /* --- Creation. --- */
 
-static bool init_memory(struct resp_server *server) {
+static bool init_connections(struct resp_server *server, struct loop *loop) {
     const struct resp_options *options = &server->options;
-    uint32_t count = server->connection_count;
-    if (!buffer_pool_init(&server->input_pool, RESP_INPUT_BYTES, count) ||
-        !buffer_pools_init(&server->pools, count, (uint32_t)options->medium_buffers,
-                           (uint32_t)options->large_buffers)) {
-        return false;
-    }
-    server->connections = pages_reserve(count * sizeof(*server->connections));
-    server->free = malloc(count * sizeof(*server->free));
-    server->scratch = malloc(RESP_SCRATCH_BYTES);
-    if (server->connections == NULL || server->free == NULL || server->scratch == NULL) {
-        return false;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        server->free[i] = count - 1 - i;
-    }
-    server->free_count = count;
-    return true;
+    struct connection_set_setup setup = {
+        .loop = loop,
+        .count = (uint32_t)options->connections_max,
+        .input_bytes = RESP_INPUT_BYTES,
+        .medium_buffers = (uint32_t)options->medium_buffers,
+        .large_buffers = (uint32_t)options->large_buffers,
+        .timeouts_ms =
+            {
+                [LIMIT_IDLE] = options->idle_timeout_ms,
+                [LIMIT_HEAD] = options->command_timeout_ms,
+                [LIMIT_WRITE] = options->write_timeout_ms,
+                [LIMIT_LINGER] = options->linger_timeout_ms,
+            },
+        .run_batch = run_batch,
+        .run_flush = run_flush,
+    };
+    server->connections = pages_reserve(setup.count * sizeof(*server->connections));
+    return connection_set_init(&server->set, &setup) && server->connections != NULL;
 }
 
 static void release(struct resp_server *server) {
-    buffer_pool_deinit(&server->input_pool);
-    buffer_pools_deinit(&server->pools);
-    pages_release(server->connections, server->connection_count * sizeof(*server->connections));
-    free(server->free);
-    free(server->scratch);
+    connection_set_deinit(&server->set);
+    pages_release(server->connections, server->set.count * sizeof(*server->connections));
     free(server);
 }
 
@@ -113,36 +106,25 @@ struct resp_server *resp_server_create(const struct resp_server_setup *setup, st
         return NULL;
     }
     assert(setup->handler->ops->serve != NULL && setup->handler->ops->gone != NULL);
-    server->loop = setup->loop;
     server->handler = setup->handler;
     server->options = setup->options;
-    server->connection_count = (uint32_t)setup->options.connections_max;
-    if (!init_memory(server)) {
-        fault_set(fault, "no memory for %u RESP connections", server->connection_count);
+    if (!init_connections(server, setup->loop)) {
+        fault_set(fault, "no memory for %u RESP connections", server->set.count);
         release(server);
         return NULL;
     }
-    list_init(&server->resume);
-    list_init(&server->later);
-    list_init(&server->flush);
-    server->batch_hook.run = run_batch;
-    server->flush_hook.run = run_flush;
-    loop_add_hook(server->loop, LOOP_STAGE_BATCH, &server->batch_hook);
-    loop_add_hook(server->loop, LOOP_STAGE_FLUSH, &server->flush_hook);
     return server;
 }
 
 void resp_server_destroy(struct resp_server *server) {
-    listener_close(&server->listener);
-    for (uint32_t i = 0; i < server->connection_count; i++) {
+    listener_close(&server->set.listener);
+    for (uint32_t i = 0; i < server->set.count; i++) {
         struct resp_connection *connection = &server->connections[i];
         if (connection->phase != RESP_PHASE_FREE) {
-            connection->broken = true;
+            connection->base.broken = true;
             resp_connection_settle(connection);
         }
     }
-    loop_remove_hook(&server->batch_hook);
-    loop_remove_hook(&server->flush_hook);
     release(server);
 }
 
@@ -154,33 +136,34 @@ void resp_server_register_metrics(struct resp_server *server, struct metrics *me
 
 bool resp_server_listen(struct resp_server *server, const char *address, struct fault *fault) {
     struct listener_setup setup = {
-        .loop = server->loop,
+        .loop = server->set.loop,
         .address = address,
         .backlog = (int)server->options.backlog,
         .lost_after_ms = (unsigned)server->options.write_timeout_ms,
         .accepted = connection_accepted,
     };
-    return listener_open(&server->listener, &setup, fault);
+    return listener_open(&server->set.listener, &setup, fault);
 }
 
 uint16_t resp_server_port(const struct resp_server *server) {
-    return server->listener.port;
+    return server->set.listener.port;
 }
 
 /* --- Draining. --- */
 
 void resp_server_drain(struct resp_server *server) {
-    listener_close(&server->listener);
-    server->draining = true;
-    for (uint32_t i = 0; i < server->connection_count; i++) {
+    listener_close(&server->set.listener);
+    server->set.draining = true;
+    for (uint32_t i = 0; i < server->set.count; i++) {
         struct resp_connection *connection = &server->connections[i];
         if (connection->phase == RESP_PHASE_READ) {
-            connection->readable = !connection->ended; /* what has arrived is still served */
-            resp_connection_resume_soon(connection);
+            /* What has arrived is still served. */
+            connection->base.readable = !connection->base.ended;
+            connection_resume_soon(&connection->base);
         }
     }
 }
 
 bool resp_server_is_idle(const struct resp_server *server) {
-    return open_connections(server) == 0;
+    return connection_set_open_count(&server->set) == 0;
 }

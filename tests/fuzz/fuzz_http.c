@@ -303,10 +303,10 @@ static void drop_interim_answers(struct stage *stage) {
 static void check_nothing_is_left(struct stage *stage) {
     CHECK(http_server_is_idle(stage->server));
     CHECK(stage->server->stream_count == 0);
-    CHECK(buffer_pool_taken(&stage->server->input_pool) == 0);
-    CHECK(buffer_pool_taken(&stage->server->pools.small) == 0);
-    CHECK(buffer_pool_taken(&stage->server->pools.medium) == 0);
-    CHECK(buffer_pool_taken(&stage->server->pools.large) == 0);
+    CHECK(buffer_pool_taken(&stage->server->set.input_pool) == 0);
+    CHECK(buffer_pool_taken(&stage->server->set.pools.small) == 0);
+    CHECK(buffer_pool_taken(&stage->server->set.pools.medium) == 0);
+    CHECK(buffer_pool_taken(&stage->server->set.pools.large) == 0);
 }
 
 /** One connection from beginning to end; what the server said is in `said`. */

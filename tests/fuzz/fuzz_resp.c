@@ -190,10 +190,10 @@ static void say(struct stage *stage, int fd, const char *data, size_t size) {
 
 static void check_nothing_is_left(struct stage *stage) {
     CHECK(resp_server_is_idle(stage->server));
-    CHECK(buffer_pool_taken(&stage->server->input_pool) == 0);
-    CHECK(buffer_pool_taken(&stage->server->pools.small) == 0);
-    CHECK(buffer_pool_taken(&stage->server->pools.medium) == 0);
-    CHECK(buffer_pool_taken(&stage->server->pools.large) == 0);
+    CHECK(buffer_pool_taken(&stage->server->set.input_pool) == 0);
+    CHECK(buffer_pool_taken(&stage->server->set.pools.small) == 0);
+    CHECK(buffer_pool_taken(&stage->server->set.pools.medium) == 0);
+    CHECK(buffer_pool_taken(&stage->server->set.pools.large) == 0);
 }
 
 /** One connection from beginning to end; what the server said is in `said`. */

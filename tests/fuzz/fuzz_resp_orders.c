@@ -176,8 +176,8 @@ static void converse(struct stage *stage, const char *data, size_t size) {
     while (!resp_server_is_idle(stage->server)) {
         (void)loop_step(&stage->loop, 0);
     }
-    CHECK(buffer_pool_taken(&stage->server->pools.large) == 0);
-    CHECK(buffer_pool_taken(&stage->server->pools.medium) == 0);
+    CHECK(buffer_pool_taken(&stage->server->set.pools.large) == 0);
+    CHECK(buffer_pool_taken(&stage->server->set.pools.medium) == 0);
 }
 
 /* --- What it said. --- */

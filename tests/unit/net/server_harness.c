@@ -273,7 +273,7 @@ bool harness_answer(struct harness *harness, const char *text) {
 }
 
 size_t harness_connections(const struct harness *harness) {
-    return harness->server->connection_count - harness->server->free_count;
+    return harness->server->set.count - harness->server->set.free_count;
 }
 
 /* Clients */

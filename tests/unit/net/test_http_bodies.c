@@ -75,10 +75,10 @@ static void test_bodies_of_every_size_arrive_whole_with_the_next_request_behind(
         client_expect(&client, 200, "hello");
     }
     client_close(&client);
-    assert_int_equal(buffer_pool_taken(&harness->server->input_pool), 0);
-    assert_int_equal(buffer_pool_taken(&harness->server->pools.small), 0);
-    assert_int_equal(buffer_pool_taken(&harness->server->pools.medium), 0);
-    assert_int_equal(buffer_pool_taken(&harness->server->pools.large), 0);
+    assert_int_equal(buffer_pool_taken(&harness->server->set.input_pool), 0);
+    assert_int_equal(buffer_pool_taken(&harness->server->set.pools.small), 0);
+    assert_int_equal(buffer_pool_taken(&harness->server->set.pools.medium), 0);
+    assert_int_equal(buffer_pool_taken(&harness->server->set.pools.large), 0);
 }
 
 static void test_bodies_in_random_pieces_behind_other_requests(void **state) {
@@ -165,11 +165,11 @@ static void test_a_large_body_is_kept_until_its_answer_comes(void **state) {
     append_fixed(&text, "/later", 100000);
     send_request(&client, &text);
     harness_run(harness);
-    assert_int_equal(buffer_pool_taken(&harness->server->pools.large), 1);
+    assert_int_equal(buffer_pool_taken(&harness->server->set.pools.large), 1);
     assert_memory_equal((const char *)harness->body_address, pattern, 100000);
     assert_true(harness_answer(harness, "done"));
     client_expect(&client, 200, "done");
-    assert_int_equal(buffer_pool_taken(&harness->server->pools.large), 0);
+    assert_int_equal(buffer_pool_taken(&harness->server->set.pools.large), 0);
     client_close(&client);
 }
 

@@ -127,12 +127,12 @@ static void test_a_reader_that_stops_is_cut_off(void **state) {
     struct harness *harness = *state;
     struct client client = connect_slow(harness);
     client_say(&client, GET("/aligned?1000000"));
-    assert_int_equal(buffer_pool_taken(&harness->server->pools.large), 1);
+    assert_int_equal(buffer_pool_taken(&harness->server->set.pools.large), 1);
     harness_pass_ms(harness, 19000);
     assert_int_equal(harness_connections(harness), 1);
     harness_pass_ms(harness, 1100);
     assert_int_equal(harness_connections(harness), 0);
-    assert_int_equal(buffer_pool_taken(&harness->server->pools.large), 0);
+    assert_int_equal(buffer_pool_taken(&harness->server->set.pools.large), 0);
     assert_int_equal(metric_get(&harness->server->metrics.write_timeouts_total), 1);
     client_close(&client);
 }

@@ -127,7 +127,7 @@ static void test_a_writer_is_told_when_there_is_no_room_and_when_there_is_again(
         written += taken ? sizeof(piece) : 0;
         refused = taken ? 0 : refused + 1;
         harness_run(harness);
-        assert_true(output_pending(&http_connection_of(harness_exchange(harness))->output) <=
+        assert_true(output_pending(&http_connection_of(harness_exchange(harness))->base.output) <=
                     BUFFER_SMALL_BYTES);
     }
     unsigned calls = harness->room_calls;
@@ -152,7 +152,7 @@ static void test_a_writer_that_follows_its_reader_delivers_everything(void **sta
     }
     size_t payload = 0;
     while (harness->pattern_left > 0 || client.size > 0 ||
-           output_pending(&http_connection_of(harness_exchange(harness))->output) > 0) {
+           output_pending(&http_connection_of(harness_exchange(harness))->base.output) > 0) {
         if (client.size == 0 && !client_receive_bytes(&client, 1)) {
             break;
         }

@@ -323,8 +323,8 @@ static void test_a_long_command_gets_a_larger_buffer_and_gives_it_back(void **st
     SAY(stage, fd, "\r\nECHO b\r\n");
     assert_int_equal(hear(stage, fd, heard, sizeof(heard), &ended), sizeof(text) + 10 + 7);
     assert_memory_equal(heard + sizeof(text) + 10, "$1\r\nb\r\n", 7);
-    assert_int_equal(buffer_pool_taken(&stage->server->pools.medium), 0);
-    assert_int_equal(buffer_pool_taken(&stage->server->input_pool), 0);
+    assert_int_equal(buffer_pool_taken(&stage->server->set.pools.medium), 0);
+    assert_int_equal(buffer_pool_taken(&stage->server->set.input_pool), 0);
     (void)close(fd);
 }
 
@@ -346,7 +346,7 @@ static void test_a_command_that_no_buffer_holds_is_refused(void **state) {
     expect_refusal(stage, fd, "too large");
     (void)close(fd);
     turn(stage);
-    assert_int_equal(buffer_pool_taken(&stage->server->pools.large), 0);
+    assert_int_equal(buffer_pool_taken(&stage->server->set.pools.large), 0);
 }
 
 static void test_half_a_command_and_then_silence_ends_with_an_error(void **state) {
@@ -414,7 +414,7 @@ static void test_long_answers_leave_whole_to_a_slow_reader(void **state) {
     size_t size = hear(stage, fd, heard, sizeof(heard), &ended);
     assert_int_equal(size, 3 * (600000 + 11) + 7);
     assert_memory_equal(heard + size - 9, "\r\n$1\r\ne\r\n", 9);
-    assert_int_equal(buffer_pool_taken(&stage->server->pools.large), 0);
+    assert_int_equal(buffer_pool_taken(&stage->server->set.pools.large), 0);
     (void)close(fd);
 }
 
