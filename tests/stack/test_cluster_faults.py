@@ -84,8 +84,10 @@ def test_an_outcome_in_doubt_is_answered_504_and_the_same_request_tells_it():
         assert stack.wait_for(same_change, cluster.WITHIN_SECONDS, "the change's")["version"] == 2
         assert same_create()["order_id"] == created["order_id"]
         cluster.wait_for_versions([(created, 1), (changed, 2)])
+        # The relay's lease was held up, too: what it had published may come again.
         found = cluster.versions_in_log([created, changed])
-        assert found == {created["order_id"]: [1], changed["order_id"]: [1, 2]}, found
+        assert set(found[created["order_id"]]) == {1}, found
+        assert list(dict.fromkeys(found[changed["order_id"]])) == [1, 2], found
         sql = f"SELECT order_id FROM orders WHERE partner_order_id = '{draft['partner_order_id']}'"
         assert [str(row[0]) for row in stack.rows(sql)] == [created["order_id"]]
 
