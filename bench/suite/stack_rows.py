@@ -43,9 +43,9 @@ def add_references(root, count):
     for first in range(1, count + 1, REFERENCES_A_STATEMENT):
         last = min(first + REFERENCES_A_STATEMENT - 1, count)
         root.query(
-            "SET SESSION sql_log_bin = 0; INSERT INTO orders.order_refs SELECT 'bench', "
-            f"CONCAT('b-scatters-', LPAD(LOWER(HEX(CAST(seq * CAST({step} AS UNSIGNED) - 1 AS UNSIGNED))), "
-            f"16, '0')), seq FROM seq_{first}_to_{last}"
+            "USE orders; SET SESSION sql_log_bin = 0; INSERT INTO order_refs SELECT 'bench', "
+            f"CONCAT('b-scatters-', LPAD(LOWER(HEX((seq - 1) * CAST({step} AS UNSIGNED))), "
+            f"16, '0')), seq FROM seq_{first}_to_{last}; SET SESSION sql_log_bin = 1"
         )
 
 

@@ -2,6 +2,9 @@
 
 #include "net/http_text.h"
 
+/* Longer than any name that is known. */
+#define PARAMETER_NAME_MAX 32
+
 static int hex_value(char digit) {
     if (digit >= '0' && digit <= '9') {
         return digit - '0';
@@ -47,10 +50,13 @@ static struct slice take_until(struct slice *rest, char separator) {
 enum parameter_status parameter_find(struct slice query, const char *name, char *out,
                                      size_t capacity, struct slice *value) {
     enum parameter_status status = PARAMETER_ABSENT;
+    char decoded[PARAMETER_NAME_MAX];
     while (query.size > 0) {
         struct slice pair = take_until(&query, '&');
         struct slice key = take_until(&pair, '=');
-        if (!slice_equal(key, slice_from_text(name))) {
+        /* Decoded too: whoever filters requests before us decodes names. */
+        if (!decode(key, decoded, sizeof(decoded), &key) ||
+            !slice_equal(key, slice_from_text(name))) {
             continue;
         }
         if (status == PARAMETER_PRESENT || !decode(pair, out, capacity, value)) {

@@ -57,6 +57,7 @@ struct reader {
     struct api_streams *streams;
     struct stream *stream; /* NULL: the follower's, or free */
     bool busy;
+    uint64_t news; /* of the streams', when it began to read */
     struct order_record orders[READ_CHANGES];
     uint64_t positions[READ_CHANGES];
     uint8_t parts[READ_CHANGES];
@@ -75,6 +76,8 @@ struct api_streams {
     struct change_cursor newest; /* as it was when idle streams were last woken */
     struct reader follower;
     struct change_cursor followed; /* where the follower is */
+    uint64_t news;                 /* how often `newest` was a new one */
+    bool follower_rests;           /* it found nothing: it may be past `newest`; news wakes it */
     struct reader readers[READERS];
     struct stream *slots[ORDER_SLOTS]; /* order streams by id */
     struct stream *streams;            /* owned */
@@ -309,6 +312,8 @@ static void follower_done(struct port_request *request) {
         drop_order_streams(streams);
         return;
     }
+    streams->follower_rests = reader->batch.result == CHANGE_READ_OK && reader->batch.count == 0 &&
+                              reader->news == streams->news;
     for (size_t i = 0; i < reader->batch.count; i++) {
         streams->followed.positions[reader->parts[i]] = reader->positions[i];
         followed_one(streams, &reader->orders[i]);
@@ -350,11 +355,13 @@ static void send_changes(struct api_streams *streams, struct stream *stream,
     if (all && reader->batch.count == 0) {
         stream->cursor = reader->batch.after; /* "oldest" has become a place */
     }
-    list_append(!all                       ? &streams->blocked
-                : reader->batch.count == 0 ? &streams->idle
-                                           : &streams->runnable,
+    /* What came while it read may be news that woke only the others. */
+    bool idle = reader->batch.count == 0 && reader->news == streams->news;
+    list_append(!all   ? &streams->blocked
+                : idle ? &streams->idle
+                       : &streams->runnable,
                 &stream->node);
-    if (all && reader->batch.count > 0) {
+    if (all && !idle) {
         loop_want_hooks(streams->api->loop);
     }
 }
@@ -456,19 +463,22 @@ static bool look_for_news(struct api_streams *streams) {
         return false;
     }
     streams->newest = newest;
+    streams->news++;
+    streams->follower_rests = false;
     list_move_all(&streams->idle, &streams->runnable);
     return true;
 }
 
 static bool is_follower_behind(const struct api_streams *streams) {
     size_t size = streams->newest.parts * sizeof(streams->newest.positions[0]);
-    return streams->order_count > 0 && !streams->follower.busy &&
+    return streams->order_count > 0 && !streams->follower.busy && !streams->follower_rests &&
            memcmp(streams->newest.positions, streams->followed.positions, size) != 0;
 }
 
 static bool read_on(struct reader *reader, const struct change_cursor *after) {
     struct change_log *log = reader->streams->api->changes;
     reader->batch.after = *after;
+    reader->news = reader->streams->news;
     reader->busy = true;
     if (log->ops->read(log, &reader->batch) != PORT_TAKEN) {
         reader->busy = false;

@@ -107,7 +107,7 @@ void memory_cluster_close(struct memory_cluster *memory) {
 }
 
 struct change_log *memory_cluster_changes(struct memory_cluster *memory) {
-    return kafka_change_log_port(memory->changes);
+    return local_memory_changes(memory->memory);
 }
 
 struct order_cache *memory_cluster_cache(struct memory_cluster *memory) {

@@ -18,6 +18,7 @@ MUST_CHECK bool memory_cluster_start(struct memory_cluster *memory, struct fault
 /** Nobody reads the log or offers anything any more. NULL will do. */
 void memory_cluster_close(struct memory_cluster *memory);
 
+/** See local_memory_changes. */
 struct change_log *memory_cluster_changes(struct memory_cluster *memory);
 struct order_cache *memory_cluster_cache(struct memory_cluster *memory);
 

@@ -188,6 +188,18 @@ static bool check_listen(const struct program_options *options, const char *key,
     return true;
 }
 
+/** Judges what each server's options come to; names in them are looked up. */
+static bool check_servers(const struct program_options *options, struct fault *fault) {
+    struct mariadb_settings mariadb;
+    struct redis_settings redis;
+    struct cassandra_terms cassandra;
+    return mariadb_settings_read(&options->mysql, getenv(MARIADB_PASSWORD_VARIABLE), &mariadb,
+                                 fault) &&
+           redis_settings_read(&options->redis, getenv(REDIS_PASSWORD_VARIABLE), &redis, fault) &&
+           cassandra_options_read(&options->cassandra, getenv("ORDERD_CASSANDRA_PASSWORD"),
+                                  &cassandra, fault);
+}
+
 static bool check_combinations(const struct program_options *options, struct order_terms *terms,
                                struct fault *fault) {
     const char *resp = options->resp.listen.text;
@@ -203,6 +215,9 @@ static bool check_combinations(const struct program_options *options, struct ord
     if (!program_options_is_cluster(options) && strcmp(options->server.roles.text, "all") != 0) {
         fault_set(fault, "server.roles: expected \"all\" with store.hot = embedded, got \"%.80s\"",
                   options->server.roles.text);
+        return false;
+    }
+    if (program_options_is_cluster(options) && !check_servers(options, fault)) {
         return false;
     }
     return order_options_read(&options->order, terms, fault);

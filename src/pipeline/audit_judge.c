@@ -156,9 +156,6 @@ audit_kinds audit_confirm(const struct audit_view *first, audit_kinds first_kind
     if (before == NULL || second->cache.order.version >= before->version) {
         kinds &= ~AUDIT_BIT(AUDIT_STALE);
     }
-    if (!is_same(&first->cache.order, &second->cache.order)) {
-        kinds &= ~AUDIT_BIT(AUDIT_FORGED);
-    }
     if (!is_same(&first->archive.order, &second->archive.order)) {
         kinds &= ~AUDIT_BIT(AUDIT_TWO_HOMES);
     }

@@ -86,8 +86,10 @@ const struct order_record *audit_truth(const struct audit_view *view,
 audit_kinds audit_judge(const struct audit_view *view, const struct audit_evidence *evidence,
                         int64_t now_us, int64_t two_homes_us);
 
-/** Of the disagreements that the first look saw, those that are still there at the second, and are
- *  the same: a change that came between makes another one of it. */
+/** Of the disagreements that the first look saw, those that are still there at the second. An entry
+ *  that is stale, but not as far behind as the first look, is only on its way. One that is forged
+ *  anew each time stays forged: what a look reads from the cache is never ahead of what it then
+ *  reads from the store. */
 audit_kinds audit_confirm(const struct audit_view *first, audit_kinds first_kinds,
                           const struct audit_view *second, audit_kinds second_kinds,
                           const struct audit_evidence *evidence);

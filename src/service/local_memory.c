@@ -43,6 +43,12 @@ struct local_memory {
     int64_t trust_us;
     int64_t lag_max_us;
     struct ring offers; /* of struct order_cache_put */
+    /* The view of the log. */
+    struct change_log view;
+    uint32_t parts_count;                           /* never changes */
+    _Atomic uint64_t applied[CHANGE_LOG_PARTS_MAX]; /* `position`, for any thread */
+    _Atomic size_t watch_count;                     /* raised when the entry is there */
+    struct change_watch *watches[LOCAL_MEMORY_WATCHES];
     struct change_watch watch;
     _Atomic int64_t current_until_us;
     int64_t current_as_of_us; /* every change that was in the log then is in the table */
@@ -162,6 +168,56 @@ static int64_t note_current(struct local_memory *memory, int64_t now_us) {
     return current ? memory->current_as_of_us + memory->lag_max_us + 1 : INT64_MAX;
 }
 
+/* --- The view of the log. --- */
+
+/** Says how far the table is. Released after the puts: whoever sees the position sees the orders.
+ */
+static void set_position(struct local_memory *memory, const struct change_cursor *position) {
+    memory->position = *position;
+    for (uint32_t i = 0; i < position->parts; i++) {
+        atomic_store_explicit(&memory->applied[i], position->positions[i], memory_order_release);
+    }
+    size_t count = atomic_load_explicit(&memory->watch_count, memory_order_acquire);
+    for (size_t i = 0; i < count; i++) {
+        if (atomic_load_explicit(&memory->watches[i]->active, memory_order_seq_cst) != 0) {
+            mailbox_wake(memory->watches[i]->mailbox);
+        }
+    }
+}
+
+static struct local_memory *memory_of(struct change_log *view) {
+    return (struct local_memory *)((char *)view - offsetof(struct local_memory, view));
+}
+
+static enum port_submit view_read(struct change_log *view, struct change_read_batch *batch) {
+    struct change_log *changes = memory_of(view)->changes;
+    return changes->ops->read(changes, batch);
+}
+
+static void view_newest(struct change_log *view, struct change_cursor *cursor) {
+    struct local_memory *memory = memory_of(view);
+    *cursor = (struct change_cursor){.parts = memory->parts_count};
+    for (uint32_t i = 0; i < cursor->parts; i++) {
+        cursor->positions[i] = atomic_load_explicit(&memory->applied[i], memory_order_acquire);
+    }
+}
+
+static void view_watch(struct change_log *view, struct change_watch *watch) {
+    struct local_memory *memory = memory_of(view);
+    size_t count = atomic_load_explicit(&memory->watch_count, memory_order_relaxed);
+    assert(count < LOCAL_MEMORY_WATCHES);
+    memory->watches[count] = watch;
+    atomic_store_explicit(&memory->watch_count, count + 1, memory_order_release);
+}
+
+static enum port_submit view_end(struct change_log *view, struct change_end *request) {
+    struct change_log *changes = memory_of(view)->changes;
+    return changes->ops->end(changes, request);
+}
+
+static const struct change_log_ops view_ops = {
+    .read = view_read, .newest = view_newest, .watch = view_watch, .end = view_end};
+
 /* --- A gap. --- */
 
 static void note_open(void *context, const struct order_table_entry *entry) {
@@ -189,11 +245,13 @@ static int64_t step_sweep(struct local_memory *memory) {
 
 /** What comes next in the log is not known to be all: nothing that may have changed is kept. */
 static void begin_again(struct local_memory *memory) {
+    struct change_cursor newest;
     metric_add(&memory->metrics.gaps_total, 1);
     log_warning(memory->log, "memory",
                 "the place in the log of changes is lost: every order that is not final leaves");
     atomic_store_explicit(&memory->current_until_us, INT64_MIN, memory_order_relaxed);
-    memory->changes->ops->newest(memory->changes, &memory->position);
+    memory->changes->ops->newest(memory->changes, &newest);
+    set_position(memory, &newest);
     memory->has_goal = false;
     memory->sweeping = true;
     memory->sweep_cursor = 0;
@@ -221,7 +279,7 @@ static void read_done(struct port_request *request) {
         }
         metric_add(&memory->metrics.changes_total, memory->read.count);
         memory->more = memory->read.count == memory->read.limit;
-        memory->position = memory->read.after;
+        set_position(memory, &memory->read.after);
         judge_goal(memory);
         break;
     case CHANGE_READ_GONE:
@@ -446,6 +504,7 @@ static void init_requests(struct local_memory *memory) {
 }
 
 struct local_memory *local_memory_create(const struct local_memory_parts *parts) {
+    struct change_cursor newest;
     struct local_memory *memory = aligned_alloc(CACHE_LINE_BYTES, sizeof(*memory));
     if (memory == NULL) {
         return NULL;
@@ -468,7 +527,10 @@ struct local_memory *local_memory_create(const struct local_memory_parts *parts)
         local_memory_destroy(memory);
         return NULL;
     }
-    memory->changes->ops->newest(memory->changes, &memory->position);
+    memory->view.ops = &view_ops;
+    memory->changes->ops->newest(memory->changes, &newest);
+    memory->parts_count = newest.parts;
+    set_position(memory, &newest);
     memory->watch.mailbox = parts->mailbox;
     atomic_init(&memory->watch.active, 1);
     memory->changes->ops->watch(memory->changes, &memory->watch);
@@ -497,6 +559,10 @@ struct order_cache *local_memory_cache(struct local_memory *memory) {
 
 const _Atomic int64_t *local_memory_current_until(const struct local_memory *memory) {
     return &memory->current_until_us;
+}
+
+struct change_log *local_memory_changes(struct local_memory *memory) {
+    return &memory->view;
 }
 
 struct local_memory_metrics *local_memory_metrics(struct local_memory *memory) {

@@ -18,6 +18,9 @@
  *  position is lost (GONE, INVALID) is something missed for good: then every order that is not
  *  final leaves, a slice at a time, before anything is believed again.
  *
+ *  Who reads an order and then follows it must not miss what came between: so it follows through
+ *  local_memory_changes, a view of the same log whose newest change is the newest in the table.
+ *
  *  Messages of `orders.refresh` of kind `repair` take an order out: what a tier below had of it was
  *  false. Look-ups that had read it before may still offer it, so offers of it are refused for a
  *  while.
@@ -40,6 +43,9 @@
 #define LOCAL_MEMORY_CHANGES 1024
 #define LOCAL_MEMORY_REPAIRS 256
 #define LOCAL_MEMORY_OFFERS 1024
+
+/** Watches of local_memory_changes. */
+#define LOCAL_MEMORY_WATCHES 512
 
 /** Filled orders that may be on trust at once; further ones are not put. */
 #define LOCAL_MEMORY_FILLS 262144
@@ -93,6 +99,11 @@ void local_memory_destroy(struct local_memory *memory);
 
 /** Takes what look-ups found. */
 struct order_cache *local_memory_cache(struct local_memory *memory);
+
+/** The log of changes as far as the table has it: whoever takes its `newest` and then reads an
+ * order reads it with every change up to there. Watches are woken when the table has something new.
+ */
+struct change_log *local_memory_changes(struct local_memory *memory);
 
 /** Until when orders that are not final may be believed, on the clock's scale. @thread any. */
 const _Atomic int64_t *local_memory_current_until(const struct local_memory *memory);

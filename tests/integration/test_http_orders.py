@@ -695,6 +695,8 @@ def test_an_order_is_found_by_its_reference():
     assert orderd.get(target).json == changed
     escaped = target.replace("p_-9", "%70%5F-9")
     assert orderd.get(escaped).json == changed
+    names = target.replace("partner_", "partner%5F") + f"&{'u' * 100}=1"
+    assert orderd.get(names).json == changed
     swapped = f"/v1/orders?partner_order_id={order['partner_order_id']}&partner_code=p_-9"
     assert orderd.get(swapped).json == changed
     for partner, reference in (("p_-8", order["partner_order_id"]), ("p_-9", "nobody"), ("z", "z")):
@@ -722,6 +724,7 @@ def test_a_find_without_a_valid_reference_is_400():
         "?partner_code=a&partner_order_id=a%4",
         "?partner_code=a&partner_order_id=a%zz",
         "?partner_code=a&partner_code=a&partner_order_id=a",
+        "?partner_code=a&partner%5fcode=b&partner_order_id=a",
         "?partner_code=a&partner_order_id=a&partner_order_id=b",
     ):
         check_problem(orderd.get("/v1/orders" + query), 400)

@@ -152,6 +152,13 @@ def test_orderd_passes_every_kind():
     assert statuses == ["success", "success", "pending", "pending"], statuses
 
 
+def test_scattered_references_are_new_in_each_run():
+    orderd = harness.Orderd()
+    for _ in range(2):  # one that was there already would be answered with 200: an error
+        check_shape(bench("create", "--scatter", server=orderd), "create")
+    orderctl.run("bench", "load", "--scatter", "--orders", 1, "--ids", IDS, status=2)
+
+
 def test_without_ids_what_reads_makes_its_own_orders():
     resp = f"127.0.0.1:{harness.free_port()}"
     orderd = harness.Orderd("memory.budget_mb=256", f"resp.listen={resp}")

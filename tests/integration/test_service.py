@@ -124,6 +124,24 @@ def test_a_bad_file_is_refused_with_file_line_and_key():
     assert "none: cannot be opened" in errors, errors
 
 
+def test_the_clusters_example_is_a_valid_file():
+    run_orderd("--config", pathlib.Path(__file__).parents[2] / "deploy/orderd.conf", "--check-config")
+
+
+def test_a_clusters_servers_are_judged_before_the_start():
+    for text, line, told in (
+        ("[mysql]\nshards = here\n", 2, "mysql.shards: expected"),
+        ("[redis]\nnodes = 127.0.0.1\n", 2, "redis.nodes: expected"),
+        ("[cassandra]\n\nhosts = 127.0.0.1:99999\n", 3, "cassandra.hosts: "),
+    ):
+        path = config_file(text)
+        run_orderd("--config", path, "--check-config")  # nothing of it is used embedded
+        _, errors = run_orderd(
+            "--config", path, "--set", "store.hot=mysql", "--check-config", status=2
+        )
+        assert errors.count("\n") == 1 and f"{path}:{line}: {told}" in errors, (text, errors)
+
+
 def test_a_command_line_that_is_none_is_refused():
     for arguments, told in (
         (("--nonsense",), "--nonsense"),

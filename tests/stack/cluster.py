@@ -106,14 +106,22 @@ def in_cache(order):
 
 def in_log(order):
     """The versions of an order in orders.changes, in the order in which they were published."""
-    key = order["order_id"].encode()
-    found = [message for message in stack.messages(CHANGES) if message.key == key]
-    for message in found:
+    return versions_in_log([order])[order["order_id"]]
+
+
+def versions_in_log(made):
+    """The same for many orders: {order id: versions}."""
+    found = {order["order_id"]: [] for order in made}
+    for message in stack.messages(CHANGES):
+        versions = found.get(message.key.decode(errors="replace"))
+        if versions is None:
+            continue
         record = orders.read_record(message.value)
         event = "created" if record["version"] == 1 else "changed"
-        assert record["order_id"] == order["order_id"], message
+        assert record["order_id"].encode() == message.key, message
         assert message.headers == {"event": event}, message
-    return [orders.read_record(message.value)["version"] for message in found]
+        versions.append(record["version"])
+    return found
 
 
 def without_expiry(order):
@@ -123,15 +131,26 @@ def without_expiry(order):
 def wait_for_version(order, version, seconds=WITHIN_SECONDS):
     """Waits until Redis has this version, and the log too; MariaDB must have it by then, and all
     three the same."""
+    wait_for_versions([(order, version)], seconds)
 
-    def cached():
-        found = in_cache(order)
-        return found if found is not None and found["version"] >= version else None
 
-    found = stack.wait_for(cached, seconds, f"version {version} of {order['order_id']} in Redis")
-    stack.wait_for(lambda: version in in_log(order), seconds, f"version {version} in {CHANGES}")
-    assert found["version"] == version, found
-    assert without_expiry(found) == in_store(order), (found, in_store(order))
+def wait_for_versions(wanted, seconds=WITHIN_SECONDS):
+    """The same for many: pairs of an order and its version."""
+    for order, version in wanted:
+
+        def cached(order=order, version=version):
+            found = in_cache(order)
+            return found if found is not None and found["version"] >= version else None
+
+        found = stack.wait_for(cached, seconds, f"version {version} of {order['order_id']} in Redis")
+        assert found["version"] == version, found
+        assert without_expiry(found) == in_store(order), (found, in_store(order))
+
+    def logged():
+        found = versions_in_log([order for order, _ in wanted])
+        return all(version in found[order["order_id"]] for order, version in wanted)
+
+    stack.wait_for(logged, seconds, f"all versions in {CHANGES}")
 
 
 # --- The balance service. ---

@@ -22,7 +22,7 @@ import stack_harness as stack
 import orders  # found by stack_harness
 
 CLIENTS = 4
-PAUSE_SECONDS = 0.004  # between two requests of a client: what is checked afterwards is bounded
+PAUSE_SECONDS = 0.015  # between two requests of a client: what is checked afterwards is bounded
 BEHIND_SECONDS = 5  # what Redis may be behind the last event, on a machine that is not overloaded
 names = itertools.count(1)
 

@@ -293,7 +293,9 @@ def as_bytes(value):
 def messages(topic):
     """Every message that a topic has now, in the order of its partitions and their offsets."""
     form = "%p %o %T %K %S\n%k%s%h\n"
-    data = kcat("-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", form)
+    # At the end of a partition a broker would wait for more for half a second.
+    at_once = ("-X", "fetch.wait.max.ms=10")
+    data = kcat("-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", form, *at_once)
     found, at = [], 0
     while at < len(data):
         head, _, rest = data[at:].partition(b"\n")

@@ -18,7 +18,7 @@ from stacklib import layout, servers
 
 KEYSPACE = "archive_probe"
 TABLE = f"{KEYSPACE}.orders_by_slot"
-STARTS_WITHIN_SECONDS = 90
+STARTS_WITHIN_SECONDS = 180
 AUTH_PORTS = {"native": 1, "storage": 2, "jmx": 3}  # above those of the stack's own node
 USER, PASSWORD = "cassandra", "cassandra"  # that a new node begins with
 

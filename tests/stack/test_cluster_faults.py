@@ -2,9 +2,12 @@
 """A cluster under load while its servers and processes are killed, one after the other. After each,
 everything that was acknowledged is there, once, and the tiers agree (load.py)."""
 
+import contextlib
+
 import cluster
 import load
 import stack_harness as stack
+import orders  # found by stack_harness
 
 SOME = 150  # acknowledged requests: a load that goes on
 SETTINGS = ("mysql.deadline_ms=4000", "mysql.read_timeout_ms=2000")
@@ -54,6 +57,49 @@ def test_mariadb_hangs_and_what_was_in_doubt_is_found_out():
         print(f"# {running.in_doubt - before} outcomes were not known at first")
 
     under_load(fault)
+
+
+def test_an_outcome_in_doubt_is_answered_504_and_the_same_request_tells_it():
+    with cluster.instances("command,relay,cache", settings=SETTINGS) as orderd:
+        changed, draft = orders.create(orderd), orders.draft()
+        change = {"status": "processing"}
+        with commits_held():
+            answer = orderd.post("/v1/orders", draft)
+            orders.check_problem(answer, 504)
+            orders.check_problem(orderd.patch(orders.path_of(changed), change), 504)
+
+        def told(ask):
+            answer = ask()
+            assert answer.status in (200, 201, 503, 504), answer
+            return answer.json if answer.status < 300 else None
+
+        def same_create():
+            return told(lambda: orderd.post("/v1/orders", draft))
+
+        def same_change():
+            return told(lambda: orderd.patch(orders.path_of(changed), change))
+
+        created = stack.wait_for(same_create, cluster.WITHIN_SECONDS, "the create's outcome")
+        assert created["partner_order_id"] == draft["partner_order_id"], created
+        assert stack.wait_for(same_change, cluster.WITHIN_SECONDS, "the change's")["version"] == 2
+        assert same_create()["order_id"] == created["order_id"]
+        cluster.wait_for_versions([(created, 1), (changed, 2)])
+        found = cluster.versions_in_log([created, changed])
+        assert found == {created["order_id"]: [1], changed["order_id"]: [1, 2]}, found
+        sql = f"SELECT order_id FROM orders WHERE partner_order_id = '{draft['partner_order_id']}'"
+        assert [str(row[0]) for row in stack.rows(sql)] == [created["order_id"]]
+
+
+@contextlib.contextmanager
+def commits_held():
+    """Lets no COMMIT on any shard be answered: whatever is sent then is in doubt."""
+    with contextlib.ExitStack() as held:
+        for shard in range(stack.SHARDS):
+            root = held.enter_context(stack.mariadb_root(shard))
+            for stage in ("START", "FLUSH", "BLOCK_DDL", "BLOCK_COMMIT"):
+                root.query(f"BACKUP STAGE {stage}")
+            held.callback(root.query, "BACKUP STAGE END")
+        yield
 
 
 def test_a_redis_master_is_killed_and_fails_over():

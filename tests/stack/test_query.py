@@ -478,5 +478,25 @@ def test_the_events_of_an_order_end_with_it_on_any_instance():
     assert feed.process.poll() is None
 
 
+def test_a_stream_that_begins_just_after_a_change_misses_no_other():
+    begin()
+    writer, feed, reader = start("command"), start_feed(), start("query")
+    wait_current(reader)
+    for number in range(100):
+        order = orders.create(writer)
+        if number % 2 == 0:
+            answered(reader, order, 1)
+        orders.change(writer, order, "processing")
+        with orders.Events(reader, orders.path_of(order) + "/events") as events:
+            last = orders.change(writer, order, "success")
+            seen = []
+            while (event := events.next(10)) is not None:
+                seen.append(event[2])
+        assert seen[-1] == last, seen
+        versions = [one["version"] for one in seen]
+        assert versions == list(range(versions[0], 4)), versions
+    assert feed.process.poll() is None
+
+
 if __name__ == "__main__":
     stack.run(globals())

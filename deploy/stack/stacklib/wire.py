@@ -2,6 +2,7 @@
 apart from the front."""
 
 import os
+import select
 import socket
 
 
@@ -31,16 +32,13 @@ class Client:
 
     def is_closed(self):
         """True where the other side has closed, and so whatever is sent now is lost."""
-        timeout = self.socket.gettimeout()
-        self.socket.setblocking(False)  # with a time-out, recv itself would wait that long
+        # A socket with a time-out waits for it in recv, whatever the flags are: so it is asked before.
+        watch = select.poll()
+        watch.register(self.socket, select.POLLIN)
         try:
-            return self.socket.recv(1, socket.MSG_PEEK) == b""
-        except BlockingIOError:
-            return False
+            return bool(watch.poll(0)) and self.socket.recv(1, socket.MSG_PEEK) == b""
         except OSError:
             return True
-        finally:
-            self.socket.settimeout(timeout)
 
     def read(self, size):
         data = self.stream.read(size)

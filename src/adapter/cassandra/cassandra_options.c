@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define DEFAULT_PORT "9042"
 #define KEYSPACE_NAME_MAX 48
@@ -35,6 +36,16 @@ static bool copy_text(char *to, size_t size, struct slice from) {
 
 /* --- Nodes. --- */
 
+/** 1 to 65535. */
+static bool is_port(const char *text) {
+    size_t size = strlen(text);
+    if (size < 1 || size > 5 || strspn(text, "0123456789") != size) {
+        return false;
+    }
+    long port = strtol(text, NULL, 10);
+    return port >= 1 && port <= 65535;
+}
+
 /** Splits `host`, `host:port` or `[address]:port`. */
 static bool split_address(const char *name, char *host, size_t host_size, const char **port) {
     struct slice part;
@@ -52,7 +63,7 @@ static bool split_address(const char *name, char *host, size_t host_size, const 
     }
     *port = *rest == ':' ? rest + 1 : DEFAULT_PORT;
     return (*rest == 0 || *rest == ':') && part.size > 0 && copy_text(host, host_size, part) &&
-           strspn(*port, "0123456789") == strlen(*port) && strlen(*port) >= 1 && strlen(*port) <= 5;
+           is_port(*port);
 }
 
 static bool resolve(struct cassandra_address *address, struct fault *fault) {

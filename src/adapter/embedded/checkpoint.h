@@ -6,8 +6,9 @@
  *  higher versions.
  *
  *  `checkpoint-<sequence>.ckp` is a run of blocks, each with a header of 64 bytes: one BEGIN, then
- *  ORDERS and FILTER, at last END with the totals. It is written under another name, synced, and
- *  renamed; the one before it is removed after that.
+ *  ORDERS and FILTER, at last END with the totals and as many zeroes as make the file a number of
+ *  whole blocks of the disk. It is written under another name, synced, and renamed; the one before
+ *  it is removed after that.
  *
  *  The writer is a plain state machine (checkpoint_write_step), on the keeper's thread; the reader
  *  is the start's. */
@@ -59,14 +60,15 @@ struct checkpoint_writer {
     const struct reference_filter *filter;
     struct embedded_store_snapshot snapshot;
     struct disk_file *file; /* owned while one is being written */
-    uint64_t offset;
+    uint64_t offset;        /* of what the buffer begins with */
     uint64_t table_cursor;
     uint64_t filter_at;
     uint64_t order_count;
     uint32_t block_number;
     uint32_t phase;           /* enum checkpoint_block_kind of the next block */
     size_t payload_bytes_max; /* of a block of orders or of the filter */
-    char *buffer;             /* owned: one block */
+    char *buffer;             /* owned: what is carried, and one block behind it */
+    size_t carried_bytes;     /* of blocks before, less than the disk's block */
     uint64_t *ids;            /* owned: hot orders of the slice */
     bool *found;              /* owned: those of them that are still there */
     size_t id_count;

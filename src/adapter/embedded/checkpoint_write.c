@@ -4,12 +4,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* A checkpoint goes past the page cache, as the journal does: what is read only after a crash would
+ * push out what is needed, and cost a copy and, on most machines, the zeroing of new pages. So it
+ * is written in whole blocks of the disk: what is beyond the last of them is carried to the next
+ * write, and the last block ends with zeroes. */
+
 #define SYNC_EVERY_BYTES ((uint64_t)16 << 20)
 
 /** A bucket of the RAM table's index holds at most this many. */
 #define ORDERS_PER_BUCKET 4
 _Static_assert(CHECKPOINT_BLOCK_BYTES_MIN == ORDERS_PER_BUCKET * ORDER_RECORD_BYTES, "one bucket");
-_Static_assert(sizeof(struct checkpoint_begin) <= CHECKPOINT_BLOCK_BYTES_MAX,
+_Static_assert(sizeof(struct checkpoint_begin) <= CHECKPOINT_BLOCK_BYTES_MAX &&
+                   DISK_BLOCK_BYTES <= CHECKPOINT_BLOCK_BYTES_MAX,
                "the reader's buffer");
 
 static const char writing_name[] = "checkpoint.writing";
@@ -27,7 +33,10 @@ bool checkpoint_writer_init(struct checkpoint_writer *writer, struct disk *disk,
         .table = table,
         .filter = filter,
         .payload_bytes_max = block_bytes,
-        .buffer = malloc(sizeof(struct checkpoint_block) + payload_bytes),
+        .buffer = aligned_alloc(
+            DISK_BLOCK_BYTES,
+            bytes_align_up(DISK_BLOCK_BYTES + sizeof(struct checkpoint_block) + payload_bytes,
+                           DISK_BLOCK_BYTES)),
         .ids = calloc(orders, sizeof(*writer->ids)),
         .found = calloc(orders, sizeof(*writer->found)),
     };
@@ -70,8 +79,35 @@ bool checkpoint_sequence(const char *name, uint64_t *sequence) {
     return strcmp(name, again) == 0;
 }
 
+_Static_assert(sizeof(struct checkpoint_block) % 8 == 0 && sizeof(struct checkpoint_begin) % 8 == 0,
+               "records behind any run of blocks are aligned");
+
+static char *block_of(struct checkpoint_writer *writer) {
+    return writer->buffer + writer->carried_bytes;
+}
+
 static char *payload_of(struct checkpoint_writer *writer) {
-    return writer->buffer + sizeof(struct checkpoint_block);
+    return block_of(writer) + sizeof(struct checkpoint_block);
+}
+
+/** Writes the whole blocks of the disk among the first `filled` bytes of the buffer, and carries
+ * the rest. */
+static enum disk_status write_whole(struct checkpoint_writer *writer, size_t filled,
+                                    struct fault *fault) {
+    size_t size = filled / DISK_BLOCK_BYTES * DISK_BLOCK_BYTES;
+    if (size > 0) {
+        enum disk_status status = writer->disk->ops->write(
+            writer->disk, writer->file, writer->buffer, size, writer->offset, fault);
+        if (status != DISK_OK) {
+            return status;
+        }
+    }
+    writer->carried_bytes = filled - size;
+    memmove(writer->buffer, writer->buffer + size, writer->carried_bytes);
+    /* A little at a time, so that the journal's own writes do not wait behind all of it. */
+    bool sync = writer->offset / SYNC_EVERY_BYTES != (writer->offset + size) / SYNC_EVERY_BYTES;
+    writer->offset += size;
+    return sync ? writer->disk->ops->sync(writer->disk, writer->file, fault) : DISK_OK;
 }
 
 /** Writes the block whose payload stands in the buffer. */
@@ -86,18 +122,10 @@ static enum disk_status write_block(struct checkpoint_writer *writer, uint32_t k
         .position = position,
     };
     size_t size = sizeof(header) + payload_bytes;
-    memcpy(writer->buffer, &header, sizeof(header));
-    header.crc = checkpoint_block_crc(writer->buffer, size);
-    memcpy(writer->buffer, &header, sizeof(header));
-    enum disk_status status = writer->disk->ops->write(writer->disk, writer->file, writer->buffer,
-                                                       size, writer->offset, fault);
-    if (status != DISK_OK) {
-        return status;
-    }
-    /* A little at a time, so that the journal's own writes do not wait behind all of it. */
-    bool sync = writer->offset / SYNC_EVERY_BYTES != (writer->offset + size) / SYNC_EVERY_BYTES;
-    writer->offset += size;
-    return sync ? writer->disk->ops->sync(writer->disk, writer->file, fault) : DISK_OK;
+    memcpy(block_of(writer), &header, sizeof(header));
+    header.crc = checkpoint_block_crc(block_of(writer), size);
+    memcpy(block_of(writer), &header, sizeof(header));
+    return write_whole(writer, writer->carried_bytes + size, fault);
 }
 
 static enum disk_status write_begin(struct checkpoint_writer *writer, struct fault *fault) {
@@ -170,7 +198,12 @@ static enum disk_status write_filter(struct checkpoint_writer *writer, struct fa
 static enum disk_status write_end(struct checkpoint_writer *writer, struct fault *fault) {
     struct disk *disk = writer->disk;
     char name[CHECKPOINT_NAME_MAX];
-    enum disk_status status = write_block(writer, CHECKPOINT_END, 0, writer->order_count, fault);
+    /* The zeroes are the block's own: a wrong bit in them is found as any other. */
+    size_t filled = writer->carried_bytes + sizeof(struct checkpoint_block);
+    size_t zeroes = bytes_align_up(filled, DISK_BLOCK_BYTES) - filled;
+    memset(payload_of(writer), 0, zeroes);
+    enum disk_status status =
+        write_block(writer, CHECKPOINT_END, zeroes, writer->order_count, fault);
     if (status == DISK_OK) {
         status = disk->ops->sync(disk, writer->file, fault);
     }
@@ -193,12 +226,13 @@ enum checkpoint_progress checkpoint_write_begin(struct checkpoint_writer *writer
     struct fault ignored;
     writer->snapshot = *snapshot;
     writer->offset = 0;
+    writer->carried_bytes = 0;
     writer->table_cursor = 0;
     writer->filter_at = 0;
     writer->order_count = 0;
     writer->block_number = 0;
     (void)disk->ops->remove(disk, writing_name, &ignored);
-    if (disk->ops->open(disk, writing_name, DISK_CREATE, &writer->file, fault) != DISK_OK ||
+    if (disk->ops->open(disk, writing_name, DISK_CREATE_BLOCKS, &writer->file, fault) != DISK_OK ||
         write_begin(writer, fault) != DISK_OK) {
         checkpoint_write_abandon(writer);
         return CHECKPOINT_GIVEN_UP;

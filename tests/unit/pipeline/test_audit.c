@@ -119,6 +119,21 @@ static void test_other_bytes_at_the_same_version_are_forged(void **state) {
     world_destroy(world);
 }
 
+static void test_who_forges_an_entry_again_and_again_is_found(void **state) {
+    (void)state;
+    struct world *world = world_create();
+    struct order_record order = world_order(world, 7, 1, ORDER_STATUS_PENDING);
+    world_commit(world, &order);
+    for (uint32_t i = 0; i < 100; i++) {
+        world->cached[7] = world_order(world, 7, 2 + i, ORDER_STATUS_SUCCESS);
+        world_drive(world, SECOND);
+    }
+    assert_true(world_repaired(world, AUDIT_FORGED) >= 5);
+    world_drive(world, SOON);
+    assert_cached(world, &order);
+    world_destroy(world);
+}
+
 static void test_a_foreign_value_is_replaced(void **state) {
     (void)state;
     struct world *world = world_create();
@@ -438,6 +453,27 @@ static void test_a_tier_that_does_not_answer_is_not_judged(void **state) {
     }
 }
 
+static void test_a_second_look_that_is_not_answered_is_taken_again(void **state) {
+    (void)state;
+    static const enum world_request requests[] = {WORLD_STORE_GET, WORLD_CACHE_GET,
+                                                  WORLD_ARCHIVE_GET};
+    for (size_t i = 0; i < ARRAY_COUNT(requests); i++) {
+        struct world *world = world_create();
+        struct order_record order = world_order(world, 7, 2, ORDER_STATUS_PROCESSING);
+        world_commit(world, &order);
+        world->cached[7] = world_order(world, 7, 1, ORDER_STATUS_PENDING);
+        world_drive(world, 5 * SECOND);
+        world->down[requests[i]] = true;
+        world_drive(world, SOON);
+        world->down[requests[i]] = false;
+        world_drive(world, SOON);
+        assert_int_equal(metric_get(&audit_metrics(world->audit)->passed_total), 0);
+        assert_int_equal(world_found(world, AUDIT_STALE), 1);
+        assert_cached(world, &order);
+        world_destroy(world);
+    }
+}
+
 static void test_a_repair_that_does_not_go_through_is_tried_again(void **state) {
     (void)state;
     struct world *world = world_create();
@@ -497,6 +533,7 @@ int main(void) {
         cmocka_unit_test(test_an_open_order_that_is_missing_is_put_and_a_final_one_is_not),
         cmocka_unit_test(test_a_forged_higher_version_is_replaced_and_told_of),
         cmocka_unit_test(test_other_bytes_at_the_same_version_are_forged),
+        cmocka_unit_test(test_who_forges_an_entry_again_and_again_is_found),
         cmocka_unit_test(test_a_foreign_value_is_replaced),
         cmocka_unit_test(test_a_deleted_row_is_written_above_its_deletion),
         cmocka_unit_test(test_a_reference_alone_raises_an_alarm_until_the_log_tells_the_truth),
@@ -514,6 +551,7 @@ int main(void) {
         cmocka_unit_test(test_only_the_bytes_that_were_judged_are_removed),
         cmocka_unit_test(test_a_change_of_which_only_the_cache_knew_first_is_not_forged),
         cmocka_unit_test(test_a_tier_that_does_not_answer_is_not_judged),
+        cmocka_unit_test(test_a_second_look_that_is_not_answered_is_taken_again),
         cmocka_unit_test(test_a_repair_that_does_not_go_through_is_tried_again),
         cmocka_unit_test(test_the_query_instances_are_told_when_the_topic_is_back),
         cmocka_unit_test(test_it_keeps_to_its_rate),

@@ -124,7 +124,7 @@ void world_init(struct world *world) {
     world->below.port.ops = &below_ops;
     world->options = (struct memory_options){.fill_trust_ms = WORLD_TRUST_US / 1000,
                                              .lag_max_ms = WORLD_LAG_US / 1000};
-    world->table = order_table_create(1000000, &fault);
+    world->table = order_table_create(WORLD_TABLE_BYTES, &fault);
     assert_non_null(world->table);
     world->memory = local_memory_create(&(struct local_memory_parts){
         .clock = &world->fake.clock,
@@ -171,6 +171,13 @@ void world_run(struct world *world) {
         (void)port_drain(&world->thread, 100);
         (void)port_drain(&world->loop, 100);
     }
+}
+
+void world_tell_end(struct world *world) {
+    struct change_end *request = world->log.asked;
+    assert_non_null(request);
+    world->log.asked = NULL;
+    tell_end(&world->log, request);
 }
 
 void world_wait(struct world *world, int64_t time_us) {

@@ -10,6 +10,7 @@
 
 #define WORLD_LOG_MAX 256
 #define WORLD_PARTS 2
+#define WORLD_TABLE_BYTES 16000000 /* more than one step sweeps */
 #define WORLD_TRUST_US INT64_C(1000000)
 #define WORLD_LAG_US INT64_C(2000000)
 
@@ -57,6 +58,9 @@ void world_deinit(struct world *world);
 
 /** Lets everything happen that can happen now. */
 void world_run(struct world *world);
+
+/** The question for the end that is kept is answered; the next one is kept again. */
+void world_tell_end(struct world *world);
 
 /** Lets time pass, with everything that is due meanwhile. */
 void world_wait(struct world *world, int64_t time_us);
