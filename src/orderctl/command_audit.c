@@ -1,6 +1,5 @@
 #include "orderctl/commands.h"
 
-#include "orderctl/metrics_text.h"
 #include "pipeline/audit_judge.h"
 
 #include <math.h>
@@ -71,28 +70,17 @@ static void read_report(const struct metrics_scrape *scrape, struct audit_report
 }
 
 static enum exit_status ask(struct session *session, struct audit_report *report) {
-    struct service_answer answer;
-    struct service_request request = {.target = "/metrics"};
     struct metrics_scrape scrape = {.text = NULL};
-    if (!session_exchange(session, &request, &answer)) {
-        return EXIT_STATUS_UNREACHABLE;
-    }
-    enum exit_status status = EXIT_STATUS_DONE;
-    struct slice body = {answer.body == NULL ? "" : answer.body, answer.body_size};
-    if (answer.status != 200) {
-        status = session_refuse(session, &answer);
-    } else if (!metrics_scrape_read(&scrape, body)) {
-        status = session_fail(session, EXIT_STATUS_UNREACHABLE, "no memory");
-    } else if (metrics_find(&scrape, "orderd_audit_looked_total") == NULL) {
+    enum exit_status status = session_scrape(session, &scrape);
+    if (status == EXIT_STATUS_DONE && metrics_find(&scrape, "orderd_audit_looked_total") == NULL) {
         status = session_fail(session, EXIT_STATUS_REFUSED,
                               "%s has no checker: ask an instance of a cluster that has the role "
                               "audit",
                               session->client.base_url);
-    } else {
+    } else if (status == EXIT_STATUS_DONE) {
         read_report(&scrape, report);
     }
     metrics_scrape_release(&scrape);
-    service_answer_release(&answer);
     return status;
 }
 

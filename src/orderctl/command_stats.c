@@ -1,7 +1,6 @@
 #include "orderctl/commands.h"
 
 #include "base/clock.h"
-#include "orderctl/metrics_text.h"
 
 #include <math.h>
 #include <unistd.h>
@@ -45,23 +44,6 @@ struct stats {
 
 /* --- Asking. --- */
 
-static enum exit_status scrape(struct session *session, struct metrics_scrape *scrape) {
-    struct service_answer answer;
-    struct service_request request = {.target = "/metrics"};
-    if (!session_exchange(session, &request, &answer)) {
-        return EXIT_STATUS_UNREACHABLE;
-    }
-    enum exit_status status = EXIT_STATUS_DONE;
-    struct slice body = {answer.body == NULL ? "" : answer.body, answer.body_size};
-    if (answer.status != 200) {
-        status = session_refuse(session, &answer);
-    } else if (!metrics_scrape_read(scrape, body)) {
-        status = session_fail(session, EXIT_STATUS_UNREACHABLE, "no memory");
-    }
-    service_answer_release(&answer);
-    return status;
-}
-
 static enum exit_status ask_readiness(struct session *session, struct stats *stats) {
     struct service_answer answer;
     struct service_request request = {.target = "/readyz"};
@@ -80,11 +62,11 @@ static enum exit_status gather(struct session *session, struct stats *stats, uin
     enum exit_status status = ask_readiness(session, stats);
     int64_t begin_us = clock_monotonic_us();
     if (status == EXIT_STATUS_DONE && interval_ms > 0) {
-        status = scrape(session, &stats->before);
+        status = session_scrape(session, &stats->before);
         (void)usleep((useconds_t)(interval_ms * 1000));
     }
     if (status == EXIT_STATUS_DONE) {
-        status = scrape(session, &stats->after);
+        status = session_scrape(session, &stats->after);
     }
     stats->seconds = interval_ms == 0 ? 0 : (double)(clock_monotonic_us() - begin_us) / 1e6;
     return status;

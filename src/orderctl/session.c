@@ -75,3 +75,20 @@ json_t *session_parse_object(const struct session *session, const struct service
                        answer->body == NULL ? "" : answer->body);
     return NULL;
 }
+
+enum exit_status session_scrape(struct session *session, struct metrics_scrape *scrape) {
+    struct service_answer answer;
+    struct service_request request = {.target = "/metrics"};
+    if (!session_exchange(session, &request, &answer)) {
+        return EXIT_STATUS_UNREACHABLE;
+    }
+    enum exit_status status = EXIT_STATUS_DONE;
+    struct slice body = {answer.body == NULL ? "" : answer.body, answer.body_size};
+    if (answer.status != 200) {
+        status = session_refuse(session, &answer);
+    } else if (!metrics_scrape_read(scrape, body)) {
+        status = session_fail(session, EXIT_STATUS_UNREACHABLE, "no memory");
+    }
+    service_answer_release(&answer);
+    return status;
+}

@@ -4,6 +4,7 @@
 #define ORDERD_ORDERCTL_SESSION_H
 
 #include "orderctl/command_line.h"
+#include "orderctl/metrics_text.h"
 #include "orderctl/service_client.h"
 
 #include <jansson.h>
@@ -28,6 +29,10 @@ enum exit_status session_fail(const struct session *session, enum exit_status st
  *  command ends with EXIT_STATUS_UNREACHABLE. */
 MUST_CHECK bool session_exchange(struct session *session, const struct service_request *request,
                                  struct service_answer *answer);
+
+/** Asks the service for its metrics. Where they came: EXIT_STATUS_DONE; else the reason was
+ * written. Release `scrape`, which has to be empty, in any case. */
+MUST_CHECK enum exit_status session_scrape(struct session *session, struct metrics_scrape *scrape);
 
 /** Writes one JSON document on a line of its own. Takes the reference over. */
 void session_write_json(const struct session *session, json_t *document);

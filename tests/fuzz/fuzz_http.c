@@ -3,31 +3,13 @@
  *  sockets. Whatever comes, the server must give every buffer back and have no connection left. */
 #include "net/http_internal.h"
 
-#include "base/random.h"
+#include "conversation.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            (void)fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                  \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
+#define CHECK(condition) FUZZ_CHECK(condition, "see the input")
 
 #define BODY_MAX 3000
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static const struct http_limits limits = {1024, 256};
-
-static size_t piece_size(struct random_source *random, size_t left) {
-    size_t most = random_chance(random, 1, 4) ? left : bytes_min_size(left, 24);
-    return 1 + (size_t)random_below(random, most);
-}
 
 /* The parsers */
 
@@ -50,7 +32,7 @@ static void parse_head(struct parsed *parsed, const char *data, size_t size,
     size_t given = 0;
     parsed->head = HTTP_PARSE_MORE;
     while (parsed->head == HTTP_PARSE_MORE && given < size) {
-        size_t piece = random == NULL ? size : piece_size(random, size - given);
+        size_t piece = random == NULL ? size : conversation_piece(random, size - given);
         memcpy(parsed->bytes + given, data + given, piece);
         given += piece;
         parsed->head = http_parser_run(&parser, &parsed->fields, parsed->bytes, given);
@@ -66,7 +48,7 @@ static void parse_body(struct parsed *parsed, const char *data, size_t size,
     parsed->body = HTTP_PARSE_MORE;
     while (parsed->body == HTTP_PARSE_MORE && parsed->body_taken < size) {
         size_t left = size - parsed->body_taken;
-        size_t piece = random == NULL ? left : piece_size(random, left);
+        size_t piece = random == NULL ? left : conversation_piece(random, left);
         char *raw = parsed->body_bytes + parsed->body_size;
         size_t taken;
         size_t made;
@@ -165,9 +147,7 @@ struct stage {
     struct http_server *server;
     struct http_handle waiting;
     bool has_waiting;
-    char *said; /* by the server, in this run */
-    size_t said_size;
-    size_t said_capacity;
+    struct conversation conversation;
 };
 
 static size_t judge(struct http_handler *handler, struct http_exchange *exchange,
@@ -233,7 +213,30 @@ static void drain_nothing(void *context, struct mailbox *mailbox) {
     (void)mailbox;
 }
 
+static void adopt(void *context, int fd) {
+    struct stage *stage = context;
+    http_server_adopt(stage->server, fd);
+}
+
+static void turn(void *context) {
+    struct stage *stage = context;
+    (void)loop_step(&stage->loop, 0);
+    if (stage->has_waiting) {
+        struct http_exchange *exchange = http_server_exchange(stage->server, stage->waiting);
+        CHECK(exchange != NULL);
+        stage->has_waiting = false;
+        http_respond_plain(exchange, 200, "later");
+    }
+}
+
+/** Stands still, so that the dates of both runs are the same. */
+static int64_t read_clock(const struct clock *clock) {
+    (void)clock;
+    return 1;
+}
+
 static struct stage *open_stage(void) {
+    static const struct clock clock = {.now_us = read_clock};
     struct http_options options;
     struct config_section section = {"http", http_option_table, HTTP_OPTION_COUNT, &options};
     struct config config = {.sections = &section, .section_count = 1};
@@ -246,104 +249,25 @@ static struct stage *open_stage(void) {
     options.connections_max = 2;
     options.medium_buffers = 2;
     options.large_buffers = 2;
-    struct loop_setup loop_setup = {&stage->mailbox, drain_nothing, NULL, NULL};
+    struct loop_setup loop_setup = {&stage->mailbox, drain_nothing, NULL, &clock};
     CHECK(mailbox_init(&stage->mailbox, 4) && loop_init(&stage->loop, &loop_setup, NULL));
     struct http_server_setup setup = {&stage->loop, options, &stage->handler};
     stage->server = http_server_create(&setup, NULL);
     CHECK(stage->server != NULL);
+    stage->conversation = (struct conversation){
+        .context = stage, .adopt = adopt, .turn = turn, .set = &stage->server->set};
     return stage;
 }
 
-/** Takes what the server said; false at the end of the connection. */
-static bool listen_to(struct stage *stage, int fd) {
-    for (;;) {
-        if (stage->said_capacity - stage->said_size < 65536) {
-            stage->said_capacity = stage->said_capacity * 2 + 65536;
-            stage->said = realloc(stage->said, stage->said_capacity);
-            CHECK(stage->said != NULL);
-        }
-        ssize_t got = recv(fd, stage->said + stage->said_size, 65536, MSG_DONTWAIT);
-        if (got <= 0) {
-            return got < 0 && errno == EAGAIN;
-        }
-        stage->said_size += (size_t)got;
-    }
-}
-
-static void turn(struct stage *stage) {
-    (void)loop_step(&stage->loop, 0);
-    if (stage->has_waiting) {
-        struct http_exchange *exchange = http_server_exchange(stage->server, stage->waiting);
-        CHECK(exchange != NULL);
-        stage->has_waiting = false;
-        http_respond_plain(exchange, 200, "later");
-    }
-}
-
-static void say(struct stage *stage, int fd, const char *data, size_t size) {
-    while (size > 0 && listen_to(stage, fd)) {
-        ssize_t sent = send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
-        data += sent > 0 ? sent : 0;
-        size -= sent > 0 ? (size_t)sent : 0;
-        turn(stage);
-    }
-}
-
 /** An interim answer comes only if the body was not there yet: no difference that counts. */
-static void drop_interim_answers(struct stage *stage) {
+static void drop_interim_answers(struct conversation *conversation) {
     static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
     size_t size = sizeof(interim) - 1;
     char *at;
-    while ((at = memmem(stage->said, stage->said_size, interim, size)) != NULL) {
-        stage->said_size -= size;
-        memmove(at, at + size, stage->said_size - (size_t)(at - stage->said));
+    while ((at = memmem(conversation->said, conversation->said_size, interim, size)) != NULL) {
+        conversation->said_size -= size;
+        memmove(at, at + size, conversation->said_size - (size_t)(at - conversation->said));
     }
-}
-
-static void check_nothing_is_left(struct stage *stage) {
-    CHECK(http_server_is_idle(stage->server));
-    CHECK(stage->server->stream_count == 0);
-    CHECK(buffer_pool_taken(&stage->server->set.input_pool) == 0);
-    CHECK(buffer_pool_taken(&stage->server->set.pools.small) == 0);
-    CHECK(buffer_pool_taken(&stage->server->set.pools.medium) == 0);
-    CHECK(buffer_pool_taken(&stage->server->set.pools.large) == 0);
-}
-
-/** One connection from beginning to end; what the server said is in `said`. */
-static void converse(struct stage *stage, const char *data, size_t size,
-                     struct random_source *random) {
-    int fds[2];
-    stage->said_size = 0;
-    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
-    http_server_adopt(stage->server, fds[1]);
-    for (size_t at = 0; at < size;) {
-        size_t piece = random == NULL ? size : piece_size(random, size - at);
-        say(stage, fds[0], data + at, piece);
-        at += piece;
-    }
-    (void)shutdown(fds[0], SHUT_WR);
-    for (int i = 0; i < 2000 && listen_to(stage, fds[0]); i++) {
-        turn(stage);
-    }
-    CHECK(!listen_to(stage, fds[0]));
-    (void)close(fds[0]);
-    while (!http_server_is_idle(stage->server)) {
-        turn(stage);
-    }
-    check_nothing_is_left(stage);
-    drop_interim_answers(stage);
-}
-
-static void check_server(struct stage *stage, const char *data, size_t size,
-                         struct random_source *random) {
-    converse(stage, data, size, NULL);
-    char *whole = stage->said;
-    size_t whole_size = stage->said_size;
-    stage->said = NULL;
-    stage->said_capacity = 0;
-    converse(stage, data, size, random);
-    CHECK(stage->said_size == whole_size && memcmp(stage->said, whole, whole_size) == 0);
-    free(whole);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -356,6 +280,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         random.state ^= bytes_load_u64(data + size - sizeof(uint64_t));
     }
     check_parsers((const char *)data, size, &random);
-    check_server(stage, (const char *)data, size, &random);
+    conversation_compare(&stage->conversation, (const char *)data, size, &random,
+                         drop_interim_answers);
+    CHECK(stage->server->stream_count == 0);
     return 0;
 }

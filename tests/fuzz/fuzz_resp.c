@@ -3,20 +3,10 @@
  *  keeps its order, and gives everything back. */
 #include "net/resp_internal.h"
 
-#include "base/random.h"
-#include "fuzz.h"
+#include "conversation.h"
 #include "net/resp_reply.h"
 
-#include <errno.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #define CHECK(condition) FUZZ_CHECK(condition, "see the input")
-
-static size_t piece_size(struct random_source *random, size_t left) {
-    size_t most = random_chance(random, 1, 4) ? left : bytes_min_size(left, 24);
-    return 1 + (size_t)random_below(random, most);
-}
 
 /* --- The parser. --- */
 
@@ -58,7 +48,7 @@ static void check_parser(const char *data, size_t size, struct random_source *ra
     enum resp_parse parsed = RESP_PARSE_MORE;
     size_t have = 0;
     while (parsed == RESP_PARSE_MORE && have < size) {
-        have += piece_size(random, size - have);
+        have += conversation_piece(random, size - have);
         copy = copy_of(data, have);
         parsed = resp_parser_run(&parser, copy, have, &command);
         if (parsed == RESP_PARSE_DONE) {
@@ -80,9 +70,7 @@ struct stage {
     struct mailbox mailbox;
     struct resp_server *server;
     struct resp_session *waiting;
-    char *said; /* by the server, in this run */
-    size_t said_size;
-    size_t said_capacity;
+    struct conversation conversation;
 };
 
 /** Says what arrived, so that two runs can be compared; a command that begins with `l` is answered
@@ -133,6 +121,21 @@ static void drain_nothing(void *context, struct mailbox *mailbox) {
     (void)mailbox;
 }
 
+static void adopt(void *context, int fd) {
+    struct stage *stage = context;
+    resp_server_adopt(stage->server, fd);
+}
+
+static void turn(void *context) {
+    struct stage *stage = context;
+    (void)loop_step(&stage->loop, 0);
+    if (stage->waiting != NULL) {
+        struct resp_session *session = stage->waiting;
+        stage->waiting = NULL;
+        resp_session_resume(session);
+    }
+}
+
 static struct stage *open_stage(void) {
     struct resp_options options;
     struct config_section section = {"resp", resp_option_table, RESP_OPTION_COUNT, &options};
@@ -151,86 +154,9 @@ static struct stage *open_stage(void) {
     struct resp_server_setup setup = {&stage->loop, options, &stage->handler};
     stage->server = resp_server_create(&setup, NULL);
     CHECK(stage->server != NULL);
+    stage->conversation = (struct conversation){
+        .context = stage, .adopt = adopt, .turn = turn, .set = &stage->server->set};
     return stage;
-}
-
-/** Takes what the server said; false at the end of the connection. */
-static bool listen_to(struct stage *stage, int fd) {
-    for (;;) {
-        if (stage->said_capacity - stage->said_size < 65536) {
-            stage->said_capacity = stage->said_capacity * 2 + 65536;
-            stage->said = realloc(stage->said, stage->said_capacity);
-            CHECK(stage->said != NULL);
-        }
-        ssize_t got = recv(fd, stage->said + stage->said_size, 65536, MSG_DONTWAIT);
-        if (got <= 0) {
-            return got < 0 && errno == EAGAIN;
-        }
-        stage->said_size += (size_t)got;
-    }
-}
-
-static void turn(struct stage *stage) {
-    (void)loop_step(&stage->loop, 0);
-    if (stage->waiting != NULL) {
-        struct resp_session *session = stage->waiting;
-        stage->waiting = NULL;
-        resp_session_resume(session);
-    }
-}
-
-static void say(struct stage *stage, int fd, const char *data, size_t size) {
-    while (size > 0 && listen_to(stage, fd)) {
-        ssize_t sent = send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
-        data += sent > 0 ? sent : 0;
-        size -= sent > 0 ? (size_t)sent : 0;
-        turn(stage);
-    }
-}
-
-static void check_nothing_is_left(struct stage *stage) {
-    CHECK(resp_server_is_idle(stage->server));
-    CHECK(buffer_pool_taken(&stage->server->set.input_pool) == 0);
-    CHECK(buffer_pool_taken(&stage->server->set.pools.small) == 0);
-    CHECK(buffer_pool_taken(&stage->server->set.pools.medium) == 0);
-    CHECK(buffer_pool_taken(&stage->server->set.pools.large) == 0);
-}
-
-/** One connection from beginning to end; what the server said is in `said`. */
-static void converse(struct stage *stage, const char *data, size_t size,
-                     struct random_source *random) {
-    int fds[2];
-    stage->said_size = 0;
-    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
-    resp_server_adopt(stage->server, fds[1]);
-    for (size_t at = 0; at < size;) {
-        size_t piece = random == NULL ? size : piece_size(random, size - at);
-        say(stage, fds[0], data + at, piece);
-        at += piece;
-    }
-    (void)shutdown(fds[0], SHUT_WR);
-    for (int i = 0; i < 2000 && listen_to(stage, fds[0]); i++) {
-        turn(stage);
-    }
-    CHECK(!listen_to(stage, fds[0]));
-    (void)close(fds[0]);
-    while (!resp_server_is_idle(stage->server)) {
-        turn(stage);
-    }
-    check_nothing_is_left(stage);
-}
-
-static void check_server(struct stage *stage, const char *data, size_t size,
-                         struct random_source *random) {
-    converse(stage, data, size, NULL);
-    char *whole = stage->said;
-    size_t whole_size = stage->said_size;
-    stage->said = NULL;
-    stage->said_capacity = 0;
-    converse(stage, data, size, random);
-    CHECK(stage->said_size == whole_size);
-    CHECK(whole_size == 0 || memcmp(stage->said, whole, whole_size) == 0);
-    free(whole);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -243,6 +169,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         random.state ^= bytes_load_u64(data + size - sizeof(uint64_t));
     }
     check_parser((const char *)data, size, &random);
-    check_server(stage, (const char *)data, size, &random);
+    conversation_compare(&stage->conversation, (const char *)data, size, &random, NULL);
     return 0;
 }

@@ -4,18 +4,13 @@
 #include "api/resp.h"
 #include "net/resp_internal.h"
 
-#include "fuzz.h"
+#include "conversation.h"
 #include "memory/order_table.h"
 #include "order/order_id.h"
-
-#include <errno.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define CHECK(condition) FUZZ_CHECK(condition, "see the input")
 #define ORDERS 64
 #define NOW_US (ORDER_EPOCH_US + INT64_C(3600000000))
-#define TURNS_MAX 5000
 
 struct stage {
     struct clock clock;
@@ -27,9 +22,7 @@ struct stage {
     struct order_terms terms;
     struct api_resp *api;
     struct resp_server *server;
-    char *said;
-    size_t said_size;
-    size_t said_capacity;
+    struct conversation conversation;
 };
 
 static int64_t read_clock(const struct clock *clock) {
@@ -114,6 +107,16 @@ static void open_server(struct stage *stage) {
     CHECK(stage->server != NULL);
 }
 
+static void adopt(void *context, int fd) {
+    struct stage *stage = context;
+    resp_server_adopt(stage->server, fd);
+}
+
+static void turn(void *context) {
+    struct stage *stage = context;
+    (void)loop_step(&stage->loop, 0);
+}
+
 static struct stage *open_stage(void) {
     size_t bytes = bytes_align_up(sizeof(struct stage), CACHE_LINE_BYTES);
     struct stage *stage = aligned_alloc(CACHE_LINE_BYTES, bytes);
@@ -135,49 +138,9 @@ static struct stage *open_stage(void) {
     stage->query = query_service_create(&parts);
     CHECK(stage->query != NULL);
     open_server(stage);
+    stage->conversation = (struct conversation){
+        .context = stage, .adopt = adopt, .turn = turn, .set = &stage->server->set};
     return stage;
-}
-
-/* --- A conversation. --- */
-
-/** Takes what the server said; false at the end of the connection. */
-static bool listen_to(struct stage *stage, int fd) {
-    for (;;) {
-        if (stage->said_capacity - stage->said_size < 65536) {
-            stage->said_capacity = stage->said_capacity * 2 + 65536;
-            stage->said = realloc(stage->said, stage->said_capacity);
-            CHECK(stage->said != NULL);
-        }
-        ssize_t got = recv(fd, stage->said + stage->said_size, 65536, MSG_DONTWAIT);
-        if (got <= 0) {
-            return got < 0 && errno == EAGAIN;
-        }
-        stage->said_size += (size_t)got;
-    }
-}
-
-static void converse(struct stage *stage, const char *data, size_t size) {
-    int fds[2];
-    stage->said_size = 0;
-    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
-    resp_server_adopt(stage->server, fds[1]);
-    while (size > 0 && listen_to(stage, fds[0])) {
-        ssize_t sent = send(fds[0], data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
-        data += sent > 0 ? sent : 0;
-        size -= sent > 0 ? (size_t)sent : 0;
-        (void)loop_step(&stage->loop, 0);
-    }
-    (void)shutdown(fds[0], SHUT_WR);
-    for (int i = 0; i < TURNS_MAX && listen_to(stage, fds[0]); i++) {
-        (void)loop_step(&stage->loop, 0);
-    }
-    CHECK(!listen_to(stage, fds[0])); /* nothing is left waiting */
-    (void)close(fds[0]);
-    while (!resp_server_is_idle(stage->server)) {
-        (void)loop_step(&stage->loop, 0);
-    }
-    CHECK(buffer_pool_taken(&stage->server->set.pools.large) == 0);
-    CHECK(buffer_pool_taken(&stage->server->set.pools.medium) == 0);
 }
 
 /* --- What it said. --- */
@@ -244,8 +207,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     struct resp_metrics *metrics = &stage->server->metrics;
     uint64_t before = metric_get(&metrics->commands_total) + metric_get(&metrics->malformed_total);
-    converse(stage, (const char *)data, size);
+    conversation_hold(&stage->conversation, (const char *)data, size, NULL);
     uint64_t after = metric_get(&metrics->commands_total) + metric_get(&metrics->malformed_total);
-    CHECK(count_replies((struct slice){stage->said, stage->said_size}) == after - before);
+    CHECK(count_replies((struct slice){stage->conversation.said, stage->conversation.said_size}) ==
+          after - before);
     return 0;
 }

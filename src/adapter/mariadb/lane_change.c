@@ -12,54 +12,21 @@
  * - it has a higher version, or is gone: nobody can tell. */
 #include "adapter/mariadb/order_rows.h"
 
-#include <stdlib.h>
-
 static const struct order_change *change_of(const struct mariadb_entry *entry) {
     return &mariadb_change_of(entry->item)->changes[entry->item.index];
 }
 
-/* --- Grouping by order. --- */
-
-/** By id; among equals in the order in which they came. */
-static int compare_entries(const void *left, const void *right) {
-    const struct mariadb_entry *first = left;
-    const struct mariadb_entry *second = right;
-    uint64_t one = change_of(first)->order_id;
-    uint64_t other = change_of(second)->order_id;
-    if (one != other) {
-        return one < other ? -1 : 1;
-    }
-    return first->place < second->place ? -1 : first->place > second->place ? 1 : 0;
-}
-
 static size_t form_groups(struct mariadb_lane *lane, size_t count) {
-    size_t groups = 0;
     for (size_t i = 0; i < count; i++) {
         struct mariadb_item item = lane->items[i];
         lane->entries[i] = (struct mariadb_entry){
             .item = item,
+            .order_id = mariadb_change_of(item)->changes[item.index].order_id,
             .order = &mariadb_change_of(item)->orders[item.index],
             .place = (uint32_t)i,
         };
     }
-    qsort(lane->entries, count, sizeof(*lane->entries), compare_entries);
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t order_id = change_of(&lane->entries[i])->order_id;
-        if (groups > 0 && lane->groups[groups - 1].order_id == order_id) {
-            lane->groups[groups - 1].end++;
-            continue;
-        }
-        lane->groups[groups] = (struct mariadb_group){
-            .begin = i,
-            .end = i + 1,
-            .at = i,
-            .order_id = order_id,
-            .deadline_us = lane->entries[i].item.ticket->deadline_us,
-        };
-        lane->open[groups] = &lane->groups[groups];
-        groups++;
-    }
-    return groups;
+    return mariadb_lane_group_by_order(lane, count);
 }
 
 /* --- Judging. --- */

@@ -4,8 +4,6 @@
 #include "adapter/mariadb/mariadb_walk.h"
 #include "adapter/mariadb/order_rows.h"
 
-#include <stdlib.h>
-
 /* Tries of an expiry that met a deadlock or a lock. */
 #define EXPIRE_TRIES 5
 
@@ -16,34 +14,15 @@ static const struct order_record *archived_of(const struct mariadb_entry *entry)
     return &mariadb_release_of(entry->item)->orders[entry->item.index];
 }
 
-static int compare_entries(const void *left, const void *right) {
-    uint64_t one = archived_of(left)->order_id;
-    uint64_t other = archived_of(right)->order_id;
-    return one < other ? -1 : one > other ? 1 : 0;
-}
-
 static size_t form_groups(struct mariadb_lane *lane, size_t count) {
-    size_t groups = 0;
     for (size_t i = 0; i < count; i++) {
-        lane->entries[i] = (struct mariadb_entry){.item = lane->items[i]};
-    }
-    qsort(lane->entries, count, sizeof(*lane->entries), compare_entries);
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t order_id = archived_of(&lane->entries[i])->order_id;
-        if (groups > 0 && lane->groups[groups - 1].order_id == order_id) {
-            lane->groups[groups - 1].end++;
-            continue;
-        }
-        lane->groups[groups] = (struct mariadb_group){
-            .begin = i,
-            .end = i + 1,
-            .order_id = order_id,
-            .deadline_us = lane->entries[i].item.ticket->deadline_us,
+        struct mariadb_item item = lane->items[i];
+        lane->entries[i] = (struct mariadb_entry){
+            .item = item,
+            .order_id = mariadb_release_of(item)->orders[item.index].order_id,
         };
-        lane->open[groups] = &lane->groups[groups];
-        groups++;
     }
-    return groups;
+    return mariadb_lane_group_by_order(lane, count);
 }
 
 /** Judges what the archive has against the row. One that is no order stays, whatever the archive

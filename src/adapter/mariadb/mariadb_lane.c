@@ -22,6 +22,38 @@
  * leaves an unknown outcome. */
 #define STATEMENT_MIN_MS 250
 
+/** By id; among equals in the order in which they came. */
+static int compare_order_ids(const void *left, const void *right) {
+    const struct mariadb_entry *first = left;
+    const struct mariadb_entry *second = right;
+    if (first->order_id != second->order_id) {
+        return first->order_id < second->order_id ? -1 : 1;
+    }
+    return first->place < second->place ? -1 : first->place > second->place ? 1 : 0;
+}
+
+size_t mariadb_lane_group_by_order(struct mariadb_lane *lane, size_t count) {
+    size_t groups = 0;
+    qsort(lane->entries, count, sizeof(*lane->entries), compare_order_ids);
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t order_id = lane->entries[i].order_id;
+        if (groups > 0 && lane->groups[groups - 1].order_id == order_id) {
+            lane->groups[groups - 1].end++;
+            continue;
+        }
+        lane->groups[groups] = (struct mariadb_group){
+            .begin = i,
+            .end = i + 1,
+            .at = i,
+            .order_id = order_id,
+            .deadline_us = lane->entries[i].item.ticket->deadline_us,
+        };
+        lane->open[groups] = &lane->groups[groups];
+        groups++;
+    }
+    return groups;
+}
+
 void mariadb_lane_settle(struct mariadb_lane *lane, struct mariadb_item item,
                          enum order_result result) {
     mariadb_item_settle(&lane->shared->tickets, item, result);

@@ -48,6 +48,7 @@ struct mariadb_shared {
 /** An item in a lane's hands. */
 struct mariadb_entry {
     struct mariadb_item item;
+    uint64_t order_id;          /* where groups are formed by it */
     struct order_record *order; /* create: the draft; change: what is answered */
     uint32_t place;             /* in what the lane has taken */
     uint8_t judged;             /* change: its result once the transaction is committed */
@@ -95,6 +96,10 @@ struct mariadb_lane {
     pthread_t thread;
     bool started;
 };
+
+/** Sorts the first `count` entries, whose `order_id` is set, and makes a group of those of each
+ *  order. Returns the number of groups; all of them are open. */
+size_t mariadb_lane_group_by_order(struct mariadb_lane *lane, size_t count);
 
 /** How one kind of work is done to some groups. */
 struct mariadb_pursuit {

@@ -1,6 +1,7 @@
 #include "adapter/mariadb/sql_builder.h"
 
 #include "base/rfc3339.h"
+#include "base/text.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -58,12 +59,9 @@ void sql_append_char(struct sql_builder *sql, char character) {
 
 void sql_append_u64(struct sql_builder *sql, uint64_t value) {
     char digits[20];
-    size_t at = sizeof(digits);
-    do {
-        digits[--at] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value > 0);
-    sql_append(sql, digits + at, sizeof(digits) - at);
+    struct text text = text_over(digits, sizeof(digits));
+    text_append_u64(&text, value);
+    sql_append(sql, text.data, text.size);
 }
 
 /** What follows the backslash where `character` must be escaped (MariaDB, "String Literals"), else
