@@ -8,6 +8,9 @@
 #include <unistd.h>
 
 #define TICK_MS 100
+
+/** The end may take so long beyond drain_timeout_ms. */
+#define END_LIMIT_SECONDS 60
 #define EXIT_USAGE 2
 
 #define PROCESS_METRICS(X)                                                                         \
@@ -228,6 +231,20 @@ static void close_program(struct program *program) {
     metrics_destroy(program->metrics);
 }
 
+/** What is durable is so before anything is answered: an end by force loses as little as any. */
+static void out_of_time(int signal_number) {
+    static const char line[] = "orderd: the end took too long and is forced\n";
+    (void)signal_number;
+    (void)!write(STDERR_FILENO, line, sizeof(line) - 1);
+    _exit(EXIT_FAILURE);
+}
+
+/** From now on the process ends in any case, whatever a client library waits for. */
+static void limit_end(const struct program *program) {
+    (void)signal(SIGALRM, out_of_time);
+    (void)alarm((unsigned)(program->options.server.drain_timeout_ms / 1000) + END_LIMIT_SECONDS);
+}
+
 /** Waits for signals until one asks for the end. */
 static void run(struct program *program, const sigset_t *signals) {
     for (;;) {
@@ -277,6 +294,7 @@ static int serve(struct program *program) {
     }
     update_metrics(program);
     run(program, &signals);
+    limit_end(program);
     close_program(program);
     log_info(&program->log, "orderd", "ended");
     return EXIT_SUCCESS;
