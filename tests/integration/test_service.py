@@ -578,7 +578,10 @@ def send_batches(orderd, taken, wrong):
 
 
 def test_a_stop_in_the_middle_of_batches_is_in_order_and_loses_none():
-    orderd = orders.start("journal.checkpoint_mb=1", "journal.keep_mb=0")
+    # Memory for more orders than a fast machine makes meanwhile.
+    orderd = orders.start(
+        "journal.checkpoint_mb=1", "journal.keep_mb=0", "memory.budget_mb=1024"
+    )
     taken, wrong = [], []
     for _ in range(3):
         threads = [
