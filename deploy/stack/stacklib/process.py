@@ -86,13 +86,18 @@ def forget(name):
 
 
 def start(name, command, environment=None):
-    """Starts a server in its data directory. Returns the Popen, to see it end too early."""
+    """Starts a server in its data directory. Returns the Popen, to see it end too early.
+
+    What it writes for a while goes below the stack too: it outlives whoever starts it here, and
+    with that the directory for such files that a test has."""
     layout.LOG.mkdir(parents=True, exist_ok=True)
+    scratch = layout.STACK / "tmp"
+    scratch.mkdir(exist_ok=True)
     with open(log_path(name), "ab") as log:
         process = subprocess.Popen(
             [str(word) for word in command],
             cwd=layout.DATA / name,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "TMPDIR": str(scratch), **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
