@@ -99,8 +99,12 @@ def test_a_purged_log_halts_the_relay_loudly_until_a_resnapshot_is_asked_for():
         relay = cluster.Instance("relay", wait=False)
         halted = f'orderd_relay_halted{{shard="{purged}"}}'
         stack.wait_for(lambda: metric_of(relay, halted) == 1, WITHIN_SECONDS, "a halt")
-        answer = relay.get("/readyz")
-        assert answer.status == 503 and "re-snapshot" in answer.json["detail"], answer
+
+        def says_why():  # readiness names the first tier that is missing; others answer soon
+            answer = relay.get("/readyz")
+            return answer.status == 503 and "re-snapshot" in answer.json["detail"]
+
+        stack.wait_for(says_why, WITHIN_SECONDS, "the halt in /readyz")
         relay.wait_for_log(" error relay", f"shard {purged}", "halted", "orderctl relay resnapshot")
         # The other shard's goes on.
         theirs = [order for order in made if stack.shard_of(order["order_id"]) != purged]
