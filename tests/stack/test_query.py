@@ -1,3 +1,4 @@
+# run-tests: timeout=600
 """The query side on the real servers, with two instances: where an order is read from, shown by the
 counters; who looks it up; what local memory believes; and both event streams."""
 
