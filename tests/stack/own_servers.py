@@ -3,7 +3,6 @@
 Kafka's class path is that of `make stack` (build/stack/cache/kafka, or STACK_CACHE/kafka).
 """
 
-import base64
 import getpass
 import os
 import pathlib
@@ -11,10 +10,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "deploy" / "stack"))
+from stacklib.kafka import new_cluster_id  # noqa: E402
+
 CACHE = pathlib.Path(os.environ.get("STACK_CACHE") or ROOT / "build" / "stack" / "cache")
 SCHEMA = ROOT / "deploy" / "schema" / "mysql" / "001_orders.sql"
 READY_WITHIN_SECONDS = 120
@@ -186,8 +189,7 @@ broker.session.timeout.ms=2000
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 """)
-        identity = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
-        subprocess.run([*self.java(), "kafka.tools.StorageTool", "format", "-t", identity, "-c",
+        subprocess.run([*self.java(), "kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c",
                         str(self.conf)], check=True, capture_output=True)
         self.start()
 

@@ -76,7 +76,8 @@ def test_nothing_listens_beyond_this_machine():
 def test_the_configuration_of_orderd_names_every_server():
     text = layout.ORDERD_CONF.read_text()
     for name in ("MYSQL_SHARDS", "REDIS_NODES", "KAFKA_BROKERS", "CASSANDRA_HOSTS"):
-        assert f"= {stack.env(name)}\n" in text, name
+        servers_of_kind = stack.env(name).replace(" ", ",")
+        assert f"= {servers_of_kind}\n" in text, name
 
 
 # --- MariaDB ---

@@ -4,6 +4,8 @@ Versions of the requests are the newest without "flexible" fields, all of which 
 Source: https://kafka.apache.org/protocol
 """
 
+import base64
+import os
 import struct
 
 from stacklib import wire
@@ -28,6 +30,14 @@ ERRORS = {
     NON_EMPTY_GROUP: "the group has members",
     GROUP_NOT_FOUND: "the group is not found",
 }
+
+
+def new_cluster_id():
+    """A random id for a new cluster, as `StorageTool format -t` takes it."""
+    while True:
+        identity = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        if not identity.startswith("-"):  # which would be taken for an option
+            return identity
 
 
 class KafkaError(Exception):

@@ -1,6 +1,5 @@
 """The servers of the stack: how each is set up, started, and asked whether it answers."""
 
-import base64
 import getpass
 import json
 import os
@@ -13,7 +12,7 @@ import urllib.request
 from stacklib import download, layout, mysql, process, redis, wire
 from stacklib.cassandra import CassandraError
 from stacklib.cassandra import Connection as CassandraConnection
-from stacklib.kafka import Kafka, KafkaError
+from stacklib.kafka import Kafka, KafkaError, new_cluster_id
 
 READY_WITHIN_SECONDS = 180  # a busy machine; a quiet one needs a tenth
 CLUSTER_WITHIN_SECONDS = 60
@@ -279,11 +278,8 @@ class KafkaBroker(Server):
     def set_up(self):
         if (self.data / "log" / "meta.properties").exists():
             return
-        cluster = "-"
-        while cluster.startswith("-"):  # which would be taken for an option
-            cluster = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
         shutil.rmtree(self.data / "log", ignore_errors=True)
-        tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c"]
+        tool = ["kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c"]
         process.run(self.name, self.java("-XX:TieredStopAtLevel=1", tool))
 
     def check(self):
