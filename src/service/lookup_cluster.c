@@ -7,6 +7,11 @@
 
 #define INDEX_SLOTS 16384 /* chains of one on the average, at most half full */
 
+/* An order that the archive does not have is in the store, and stays there for a second at least
+ * (archive.settle_seconds) once the archive has it. What the store says later than this after the
+ * archive was asked proves nothing. */
+#define ARCHIVE_BELIEVED_US 500000
+
 const struct config_option lookup_option_table[] = {
 #define X(...) CONFIG_ENTRY_OF(struct lookup_options, __VA_ARGS__)
     LOOKUP_OPTIONS(X)
@@ -27,6 +32,7 @@ enum tier { TIER_CACHE, TIER_STORE, TIER_ARCHIVE, TIER_COUNT };
 struct reader {
     struct lookup_batch *batch;
     size_t item;
+    bool late; /* it came after a database was asked: what is written by now may not be told */
     struct reader *next;
 };
 
@@ -43,7 +49,9 @@ struct entry {
     int64_t look_at_us;    /* while it waits */
     bool locked;
     bool asked[TIER_COUNT];
-    bool failed; /* a tier that may hold it did not answer */
+    bool archive_is_last;     /* the store was asked before it */
+    int64_t archive_asked_us; /* not before this */
+    bool failed;              /* a tier that may hold it did not answer */
 };
 
 struct entry_queue {
@@ -137,22 +145,48 @@ static void complete_item(struct lookup_cluster *cluster, struct lookup_batch *b
     }
 }
 
+static uint32_t min_version_of(const struct reader *reader) {
+    const uint32_t *min_versions = reader->batch->min_versions;
+    return min_versions != NULL ? min_versions[reader->item] : 0;
+}
+
+static void answer_reader(struct lookup_cluster *cluster, struct reader *reader,
+                          enum order_result result, const struct order_record *order) {
+    struct lookup_batch *batch = reader->batch;
+    if (order != NULL) {
+        batch->get.orders[reader->item] = *order;
+    }
+    batch->get.results[reader->item] = (uint8_t)result;
+    reader->next = cluster->free_readers;
+    cluster->free_readers = reader;
+    complete_item(cluster, batch);
+}
+
+/** True where a reader came too late to be told this: what it knows of may have been written since
+ *  the databases were asked. */
+static bool is_outdated(const struct reader *reader, enum order_result result,
+                        const struct order_record *order) {
+    return reader->late &&
+           (result == ORDER_RESULT_ABSENT ||
+            (result == ORDER_RESULT_FOUND && order->version < min_version_of(reader)));
+}
+
+static bool join(struct lookup_cluster *cluster, struct reader *reader);
+
 /** Answers everybody who waits, and takes the entry out of the index: whoever asks from now on
- *  begins anew. */
+ *  begins anew, as do those for whom the answer is outdated. */
 static void answer(struct entry *entry, enum order_result result,
                    const struct order_record *order) {
     struct lookup_cluster *cluster = entry->cluster;
     *index_slot(cluster, entry->order_id) = entry->chain;
     for (struct reader *reader = entry->readers; reader != NULL;) {
         struct reader *next = reader->next;
-        struct lookup_batch *batch = reader->batch;
-        if (order != NULL) {
-            batch->get.orders[reader->item] = *order;
+        if (!is_outdated(reader, result, order)) {
+            answer_reader(cluster, reader, result, order);
+        } else if (!join(cluster, reader)) {
+            metric_add(&cluster->metrics.refused_total, 1);
+            answer_reader(cluster, reader, ORDER_RESULT_UNAVAILABLE, NULL);
         }
-        batch->get.results[reader->item] = (uint8_t)result;
-        reader->next = cluster->free_readers;
-        cluster->free_readers = reader;
-        complete_item(cluster, batch);
         reader = next;
     }
     entry->readers = NULL;
@@ -200,6 +234,10 @@ static void conclude(struct entry *entry, enum order_result result,
 /* --- The store and the archive. --- */
 
 static void ask(struct entry *entry, enum tier tier) {
+    if (tier == TIER_ARCHIVE) {
+        entry->archive_is_last = entry->asked[TIER_STORE];
+        entry->archive_asked_us = clock_now_us(entry->cluster->clock);
+    }
     entry->asked[tier] = true;
     enqueue(&entry->cluster->queues[tier], entry);
 }
@@ -212,13 +250,20 @@ static void ask_first(struct entry *entry) {
     ask(entry, may_be_open || cluster->archive == NULL ? TIER_STORE : TIER_ARCHIVE);
 }
 
+/** True where the archive was asked so long before the store answered that the order may have moved
+ *  there in between. */
+static bool may_have_moved(const struct entry *entry) {
+    return !entry->archive_is_last && !entry->failed &&
+           clock_now_us(entry->cluster->clock) - entry->archive_asked_us > ARCHIVE_BELIEVED_US;
+}
+
 /** After a tier that does not have the order, or did not answer: the other one, or the end. */
 static void ask_next(struct entry *entry) {
     struct lookup_cluster *cluster = entry->cluster;
     if (!entry->asked[TIER_STORE]) {
         metric_add(&cluster->metrics.second_asked_total, 1);
         ask(entry, TIER_STORE);
-    } else if (cluster->archive != NULL && !entry->asked[TIER_ARCHIVE]) {
+    } else if (cluster->archive != NULL && (!entry->asked[TIER_ARCHIVE] || may_have_moved(entry))) {
         metric_add(&cluster->metrics.second_asked_total, 1);
         ask(entry, TIER_ARCHIVE);
     } else {
@@ -367,37 +412,59 @@ static void send(struct lookup_cluster *cluster, enum tier tier) {
 
 /* --- Requests come in. --- */
 
-/** Adds a reader to the order's entry, or makes one. False where there is no room. */
-static bool add_reader(struct lookup_cluster *cluster, struct lookup_batch *batch, size_t item) {
-    uint64_t order_id = batch->get.order_ids[item];
-    uint32_t min_version = batch->min_versions != NULL ? batch->min_versions[item] : 0;
+/** Takes a free entry for an order; there must be one. */
+static struct entry *begin_entry(struct lookup_cluster *cluster, uint64_t order_id) {
+    struct entry *entry = cluster->free_entries;
+    cluster->free_entries = entry->chain;
+    cluster->busy_entries++;
+    entry->chain = NULL;
+    entry->order_id = order_id;
+    entry->readers = NULL;
+    entry->min_version = 0;
+    entry->wait_until_us = 0;
+    entry->locked = false;
+    entry->failed = false;
+    entry->archive_is_last = false;
+    memset(entry->asked, 0, sizeof(entry->asked));
+    ask(entry, TIER_CACHE);
+    return entry;
+}
+
+/** Adds a reader, which is on no list, to the entry of its order, or makes one. False where there
+ *  is no room. */
+static bool join(struct lookup_cluster *cluster, struct reader *reader) {
+    uint64_t order_id = reader->batch->get.order_ids[reader->item];
+    uint32_t min_version = min_version_of(reader);
     struct entry **slot = index_slot(cluster, order_id);
     struct entry *entry = *slot;
-    struct reader *reader = cluster->free_readers;
-    if (reader == NULL || (entry == NULL && cluster->free_entries == NULL)) {
-        return false;
-    }
-    if (entry == NULL) {
-        entry = cluster->free_entries;
-        cluster->free_entries = entry->chain;
-        cluster->busy_entries++;
-        entry->chain = NULL;
-        entry->order_id = order_id;
-        entry->readers = NULL;
-        entry->min_version = 0;
-        entry->wait_until_us = 0;
-        entry->locked = false;
-        entry->failed = false;
-        memset(entry->asked, 0, sizeof(entry->asked));
-        *slot = entry;
-        ask(entry, TIER_CACHE);
-    } else {
+    if (entry != NULL) {
         metric_add(&cluster->metrics.joined_total, 1);
+    } else if (cluster->free_entries == NULL) {
+        return false;
+    } else {
+        entry = begin_entry(cluster, order_id);
+        *slot = entry;
     }
     entry->min_version = min_version > entry->min_version ? min_version : entry->min_version;
-    cluster->free_readers = reader->next;
-    *reader = (struct reader){batch, item, entry->readers};
+    reader->late = entry->asked[TIER_STORE] || entry->asked[TIER_ARCHIVE];
+    reader->next = entry->readers;
     entry->readers = reader;
+    return true;
+}
+
+/** Has an item of a batch wait for its order. False where there is no room. */
+static bool add_reader(struct lookup_cluster *cluster, struct lookup_batch *batch, size_t item) {
+    struct reader *reader = cluster->free_readers;
+    if (reader == NULL) {
+        return false;
+    }
+    cluster->free_readers = reader->next;
+    *reader = (struct reader){.batch = batch, .item = item};
+    if (!join(cluster, reader)) {
+        reader->next = cluster->free_readers;
+        cluster->free_readers = reader;
+        return false;
+    }
     return true;
 }
 

@@ -11,9 +11,13 @@
  *
  *  FIRST is the store for an order that may still be open by its age, else the archive; SECOND is
  *  the other one, and is asked where the first one does not have the order. An order that moves
- *  between the two is never missed: it is in the archive for archive.settle_seconds, longer than
- *  any look-up takes, before the store lets go of it. A tier that does not answer is skipped, but
- *  then nothing is "absent": the result is UNAVAILABLE.
+ *  between the two is never missed: it is in the archive for archive.settle_seconds before the
+ * store lets go of it. Where the archive was asked first, and the store's answer took so long that
+ * this proves nothing (it hung, or this process stood still), the archive is asked once more. A
+ * tier that does not answer is skipped, but then nothing is "absent": the result is UNAVAILABLE.
+ *
+ *  Who joins after a database was asked is not told of an absence, or of an older version than it
+ *  wants: what it knows of may have been written since. It begins a look-up of its own.
  *
  *  With the cache down there is no lock across processes; each then asks once.
  *

@@ -68,11 +68,13 @@ static enum order_result result_for_reader(uint8_t result) {
 
 static bool look_up(struct query_service *service, struct query_get *get);
 
-/** A reader joined a look-up that was under way for less than it wants, and what was found is too
- *  old for it: true where its own look-up has begun. */
-static bool look_up_again(struct query_batch *batch, size_t item, struct query_get *reader) {
-    return batch->service->memory_may_lag && batch->orders[item].version < reader->min_version &&
-           batch->min_versions[item] < reader->min_version && look_up(batch->service, reader);
+/** True where a reader joined a look-up that was under way, and what came of that is less than what
+ *  may have been written before the reader asked. */
+static bool is_outdated(const struct query_batch *batch, size_t item, enum order_result result,
+                        const struct query_get *reader) {
+    return reader->late && batch->service->memory_may_lag &&
+           (result == ORDER_RESULT_ABSENT ||
+            (result == ORDER_RESULT_FOUND && batch->orders[item].version < reader->min_version));
 }
 
 static void answer_readers(struct query_batch *batch, size_t item) {
@@ -80,11 +82,14 @@ static void answer_readers(struct query_batch *batch, size_t item) {
     struct query_get *reader = batch->readers[item];
     while (reader != NULL) {
         struct query_get *next = reader->next;
-        if (result == ORDER_RESULT_FOUND && look_up_again(batch, item, reader)) {
+        bool outdated = is_outdated(batch, item, result, reader);
+        if (outdated && look_up(batch->service, reader)) {
             reader = next;
             continue;
         }
-        if (result == ORDER_RESULT_FOUND) {
+        if (outdated) {
+            reader->result = ORDER_RESULT_UNAVAILABLE;
+        } else if (result == ORDER_RESULT_FOUND) {
             query_conclude_found(reader, &batch->orders[item]);
         } else {
             reader->result = result;
@@ -160,8 +165,9 @@ static bool look_up(struct query_service *service, struct query_get *get) {
     struct query_pending *pending = find_pending(service, get->order_id);
     if (pending->order_id != 0) {
         get->next = pending->batch->readers[pending->item];
+        get->late = pending->batch != service->gathering;
         pending->batch->readers[pending->item] = get;
-        if (pending->batch == service->gathering) {
+        if (!get->late) {
             uint32_t *wanted = &pending->batch->min_versions[pending->item];
             *wanted = get->min_version > *wanted ? get->min_version : *wanted;
         }
@@ -179,6 +185,7 @@ static bool look_up(struct query_service *service, struct query_get *get) {
     struct query_batch *batch = service->gathering;
     size_t item = batch->lookup.get.count++;
     get->next = NULL;
+    get->late = false;
     batch->readers[item] = get;
     batch->ids[item] = get->order_id;
     batch->min_versions[item] = get->min_version;

@@ -59,7 +59,9 @@ struct query_get {
      *  UNAVAILABLE; BUSY: a look-up elsewhere is in progress. */
     enum order_result result;
     void (*done)(struct query_get *get);
-    struct query_get *next; /* the service's, while it waits */
+    /* The service's, while it waits: */
+    struct query_get *next;
+    bool late; /* it joined a look-up that was under way: what is written by now may not be told */
 };
 
 /** One read by reference. The caller owns it until `done`. */

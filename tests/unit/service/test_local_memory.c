@@ -428,6 +428,27 @@ static void test_a_reader_that_joins_is_not_told_less_than_it_asked_for(void **s
     world_deinit(&world);
 }
 
+static void test_a_reader_that_joins_is_not_told_of_an_absence_from_before_it_asked(void **state) {
+    (void)state;
+    struct world world;
+    world_init(&world);
+    uint64_t order_id = world_order(1, 1).order_id;
+    struct query_get early = {.order_id = order_id, .done = count_answer};
+    struct query_get late = {.order_id = order_id, .done = count_answer};
+    assert_false(query_get(world.query, &early));
+    query_flush(world.query); /* nobody has it yet */
+    world.below.cached = world_order(1, 1);
+    assert_false(query_get(world.query, &late));
+    world_run(&world);
+    query_flush(world.query);
+    world_run(&world);
+    assert_ptr_equal(early.next, &early);
+    assert_int_equal(early.result, ORDER_RESULT_ABSENT);
+    assert_ptr_equal(late.next, &late);
+    assert_int_equal(late.result, ORDER_RESULT_FOUND);
+    world_deinit(&world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_change_is_put_whether_the_order_was_held_or_not),
@@ -446,6 +467,7 @@ int main(void) {
         cmocka_unit_test(test_more_repairs_than_are_remembered_refuse_everything),
         cmocka_unit_test(test_offers_are_bounded_and_all_completed),
         cmocka_unit_test(test_a_reader_that_joins_is_not_told_less_than_it_asked_for),
+        cmocka_unit_test(test_a_reader_that_joins_is_not_told_of_an_absence_from_before_it_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

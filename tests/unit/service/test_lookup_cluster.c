@@ -174,6 +174,38 @@ static void test_an_old_order_is_asked_of_the_archive_first_then_of_the_store(vo
     teardown(&bench);
 }
 
+static void test_an_order_that_moved_while_the_store_hung_is_found_in_the_archive(void **state) {
+    (void)state;
+    struct bench bench;
+    struct asker asker;
+    setup(&bench);
+    bench.fake.now_us += OPEN_US;
+    ask(&bench, &asker, 1, 1);
+    run(&bench);
+    tier_says(&bench, FAKE_CACHE_GET, ORDER_RESULT_ABSENT, 0);
+    lock_says(&bench, ORDER_RESULT_STORED);
+    tier_says(&bench, FAKE_ARCHIVE_GET, ORDER_RESULT_ABSENT, 0);
+    bench.fake.now_us += 1000000; /* it was archived meanwhile, settled, and left the store */
+    tier_says(&bench, FAKE_STORE_GET, ORDER_RESULT_ABSENT, 0);
+    assert_false(asker.done);
+    tier_says(&bench, FAKE_ARCHIVE_GET, ORDER_RESULT_FOUND, 3);
+    assert_int_equal(asker.results[0], ORDER_RESULT_FOUND);
+    (void)fill_of(&bench);
+    /* And one that is in neither is asked for no further. */
+    ask(&bench, &asker, 1, 2);
+    run(&bench);
+    tier_says(&bench, FAKE_CACHE_GET, ORDER_RESULT_ABSENT, 0);
+    lock_says(&bench, ORDER_RESULT_STORED);
+    tier_says(&bench, FAKE_ARCHIVE_GET, ORDER_RESULT_ABSENT, 0);
+    bench.fake.now_us += 1000000;
+    tier_says(&bench, FAKE_STORE_GET, ORDER_RESULT_ABSENT, 0);
+    bench.fake.now_us += 1000000;
+    tier_says(&bench, FAKE_ARCHIVE_GET, ORDER_RESULT_ABSENT, 0);
+    assert_int_equal(asker.results[0], ORDER_RESULT_ABSENT);
+    (void)fill_of(&bench);
+    teardown(&bench);
+}
+
 static void test_an_order_in_no_tier_asks_each_once_and_gives_the_lock_back(void **state) {
     (void)state;
     struct bench bench;
@@ -251,6 +283,60 @@ static void test_many_readers_are_one_look_up(void **state) {
     assert_int_equal(metric_get(&metrics_of(&bench)->store_asked_total), 2);
     (void)fill_of(&bench);
     (void)fill_of(&bench);
+    teardown(&bench);
+}
+
+/** A look-up that has asked the store, and one that joins it then and wants a version. */
+static void join_late(struct bench *bench, struct asker *early, struct asker *late,
+                      uint32_t min_version) {
+    ask(bench, early, 1, 1);
+    run(bench);
+    tier_says(bench, FAKE_CACHE_GET, ORDER_RESULT_ABSENT, 0);
+    lock_says(bench, ORDER_RESULT_STORED);
+    ask(bench, late, 1, 1);
+    late->min_versions[0] = min_version;
+    run(bench);
+}
+
+static void test_who_joins_late_is_not_told_an_older_version_than_it_wants(void **state) {
+    (void)state;
+    struct bench bench;
+    struct asker early;
+    struct asker late;
+    setup(&bench);
+    join_late(&bench, &early, &late, 2);
+    tier_says(&bench, FAKE_STORE_GET, ORDER_RESULT_FOUND, 1);
+    assert_int_equal(early.orders[0].version, 1);
+    assert_false(late.done);
+    (void)fill_of(&bench);
+    tier_says(&bench, FAKE_CACHE_GET, ORDER_RESULT_FOUND, 1);
+    lock_says(&bench, ORDER_RESULT_STORED);
+    tier_says(&bench, FAKE_STORE_GET, ORDER_RESULT_FOUND, 2);
+    assert_int_equal(late.results[0], ORDER_RESULT_FOUND);
+    assert_int_equal(late.orders[0].version, 2);
+    (void)fill_of(&bench);
+    /* Where it is new enough, one look-up does for both. */
+    join_late(&bench, &early, &late, 2);
+    tier_says(&bench, FAKE_STORE_GET, ORDER_RESULT_FOUND, 2);
+    assert_int_equal(late.orders[0].version, 2);
+    (void)fill_of(&bench);
+    teardown(&bench);
+}
+
+static void test_who_joins_late_is_not_told_of_an_absence_from_before_it_asked(void **state) {
+    (void)state;
+    struct bench bench;
+    struct asker early;
+    struct asker late;
+    setup(&bench);
+    join_late(&bench, &early, &late, 0);
+    tier_says(&bench, FAKE_STORE_GET, ORDER_RESULT_ABSENT, 0);
+    tier_says(&bench, FAKE_ARCHIVE_GET, ORDER_RESULT_ABSENT, 0);
+    assert_int_equal(early.results[0], ORDER_RESULT_ABSENT);
+    assert_false(late.done);
+    (void)fill_of(&bench);
+    tier_says(&bench, FAKE_CACHE_GET, ORDER_RESULT_FOUND, 1);
+    assert_int_equal(late.results[0], ORDER_RESULT_FOUND);
     teardown(&bench);
 }
 
@@ -376,10 +462,13 @@ int main(void) {
         cmocka_unit_test(test_what_the_cache_has_is_the_answer),
         cmocka_unit_test(test_a_young_order_is_asked_of_the_store_and_fills_the_cache),
         cmocka_unit_test(test_an_old_order_is_asked_of_the_archive_first_then_of_the_store),
+        cmocka_unit_test(test_an_order_that_moved_while_the_store_hung_is_found_in_the_archive),
         cmocka_unit_test(test_an_order_in_no_tier_asks_each_once_and_gives_the_lock_back),
         cmocka_unit_test(test_nothing_is_absent_while_a_tier_is_silent),
         cmocka_unit_test(test_a_silent_tier_does_not_hide_what_the_other_one_has),
         cmocka_unit_test(test_many_readers_are_one_look_up),
+        cmocka_unit_test(test_who_joins_late_is_not_told_an_older_version_than_it_wants),
+        cmocka_unit_test(test_who_joins_late_is_not_told_of_an_absence_from_before_it_asked),
         cmocka_unit_test(test_somebody_elses_look_up_is_waited_for),
         cmocka_unit_test(test_the_wait_is_bounded),
         cmocka_unit_test(test_a_lock_whose_holder_is_gone_becomes_ours),
