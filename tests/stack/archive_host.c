@@ -10,6 +10,9 @@
  *  create COUNT EVERY  creates orders and ends them; every EVERY-th one is not told of in
  *                      orders.changes (0: all are)
  *  run SECONDS         lets the pipeline work; answers with its counters
+ *  kill STEP MOMENT    ends this process as a crash would when the pipeline comes there
+ *                      (archive_steps.h); nothing else is answered then
+ *  stop STEP MOMENT    the same, but it stops, until it gets SIGCONT
  */
 #include "adapter/cassandra/cassandra.h"
 #include "adapter/kafka/kafka_reader.h"
@@ -17,6 +20,7 @@
 #include "adapter/kafka/kafka_writer.h"
 #include "adapter/mariadb/mariadb.h"
 #include "adapter/mariadb/mariadb_schema.h"
+#include "archive_steps.h"
 #include "pipeline/cluster_archiver.h"
 
 #include <signal.h>
@@ -41,6 +45,7 @@ struct host {
     struct kafka_writer *writer;
     struct kafka_reader *reader;
     struct cassandra *cassandra;
+    struct archive_steps steps;
     struct cluster_archiver *archiver;
     uint64_t created;
 
@@ -150,6 +155,7 @@ static bool open_host(struct host *host, struct fault *fault) {
         .archived = kafka_writer_topic(host->writer, KAFKA_ORDERS_ARCHIVED),
         .mailbox = &host->mailbox,
     };
+    archive_steps_init(&host->steps, &parts);
     fault_set(fault, "no memory");
     host->archiver = cluster_archiver_create(&parts);
     if (host->archiver == NULL) {
@@ -308,16 +314,27 @@ static void say_counters(const struct host *host) {
     const struct cluster_archiver_metrics *batch = cluster_archiver_metrics(host->archiver);
     const struct settling_metrics *settling = cluster_archiver_settling_metrics(host->archiver);
     say("{\"archived\":%llu,\"scanned\":%llu,\"mismatches\":%llu,\"failures\":%llu,"
-        "\"released\":%llu,\"settling\":%llu,\"not_released\":%llu}",
+        "\"retries\":%llu,\"released\":%llu,\"settling\":%llu,\"not_released\":%llu}",
         (unsigned long long)metric_get(&batch->archived_total),
         (unsigned long long)metric_get(&batch->scanned_total),
         (unsigned long long)metric_get(&batch->mismatches_total),
         (unsigned long long)metric_get(&batch->failures_total),
+        (unsigned long long)(metric_get(&batch->retries_total) +
+                             metric_get(&settling->retries_total)),
         (unsigned long long)metric_get(&settling->released_total),
         (unsigned long long)metric_get(&settling->orders),
         (unsigned long long)(metric_get(&settling->mismatches_total) +
                              metric_get(&settling->vanished_total) +
                              metric_get(&settling->broken_total)));
+}
+
+static bool arm(struct host *host, const char *line, int signal) {
+    char step[16];
+    char moment[16];
+    bool armed = sscanf(line, "%*s %15s %15s", step, moment) == 2 &&
+                 archive_steps_arm(&host->steps, step, moment, signal);
+    say("{\"armed\":%s}", armed ? "true" : "false");
+    return armed;
 }
 
 static bool obey(struct host *host, const char *line) {
@@ -327,6 +344,9 @@ static bool obey(struct host *host, const char *line) {
     struct fault fault = {""};
     if (sscanf(line, "%15s %lf %lf", command, &first, &second) < 1) {
         return false;
+    }
+    if (strcmp(command, "kill") == 0 || strcmp(command, "stop") == 0) {
+        return arm(host, line, command[0] == 'k' ? SIGKILL : SIGSTOP);
     }
     if (strcmp(command, "prepare") == 0) {
         bool well = prepare(host, &fault);

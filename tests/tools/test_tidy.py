@@ -182,6 +182,7 @@ def test_what_only_looks_like_a_variable_is_accepted():
             "extern const int elsewhere;\n"
             '_Static_assert(sizeof(int) == 4, "int x = 3;");\n'
             "TABLE(table, struct point, OPTIONS)\n"
+            "MADE(one)\n\nstatic enum a_long_name another_one_that_goes_on(int at) { return at; }\n"
             "int walk(void (*visit)(void *context, int at), void *context);\n"
             "static int forward(int *const *rows, const char *text);\n"
             "static const int squares[] = {[0] = 0, [1] = 1};\n"
