@@ -309,7 +309,7 @@ static void lock_done(struct port_request *request) {
     case ORDER_RESULT_STORED:
         metric_add(&entry->cluster->metrics.locks_total, 1);
         entry->locked = true;
-        ask_first(entry);
+        ask(entry, TIER_CACHE); /* who had the lock before may have filled it since we looked */
         break;
     case ORDER_RESULT_MISMATCH:
         wait_for_other(entry);
@@ -337,7 +337,12 @@ static void take_cache_result(struct entry *entry, uint8_t result,
     struct lookup_metrics *metrics = &entry->cluster->metrics;
     if (result == ORDER_RESULT_FOUND && order->version >= entry->min_version) {
         metric_add(&metrics->cache_hits_total, 1);
-        conclude(entry, ORDER_RESULT_FOUND, order);
+        answer(entry, ORDER_RESULT_FOUND, order);
+        fill(entry, NULL); /* the cache has it: only the lock goes back */
+        return;
+    }
+    if (entry->locked) {
+        ask_first(entry);
         return;
     }
     switch (result) {

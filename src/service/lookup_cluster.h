@@ -5,9 +5,9 @@
  *
  *      CACHE --found--------------------------------> answer
  *        | not there            | does not answer
- *      LOCK --ours--> FIRST -> SECOND --> answer, then fill the cache, or give the lock back
- *        | somebody else's (an instance, which looks the order up now)
- *      WAIT --a moment later: CACHE again; past lookup.wait_ms: answer "busy" (202)
+ *      LOCK --ours--> CACHE -> FIRST -> SECOND --> answer, then fill the cache, or give the lock
+ * back | somebody else's (an instance, which looks the order up now) WAIT --a moment later: CACHE
+ * again; past lookup.wait_ms: answer "busy" (202)
  *
  *  FIRST is the store for an order that may still be open by its age, else the archive; SECOND is
  *  the other one, and is asked where the first one does not have the order. An order that moves
@@ -18,6 +18,9 @@
  *
  *  Who joins after a database was asked is not told of an absence, or of an older version than it
  *  wants: what it knows of may have been written since. It begins a look-up of its own.
+ *
+ *  Who has got the lock reads the cache again: another one may have filled it and given the lock
+ * back between the two. So an order costs one question to the databases, however many ask.
  *
  *  With the cache down there is no lock across processes; each then asks once.
  *

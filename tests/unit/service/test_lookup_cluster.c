@@ -108,6 +108,12 @@ static void lock_says(struct bench *bench, enum order_result result) {
     run(bench);
 }
 
+/** The lock is ours, and the cache still has nothing. */
+static void lock_is_taken(struct bench *bench) {
+    lock_says(bench, ORDER_RESULT_STORED);
+    tier_says(bench, FAKE_CACHE_GET, ORDER_RESULT_ABSENT, 0);
+}
+
 /** What the fill has; completes it. */
 static struct order_cache_fill fill_of(struct bench *bench) {
     struct order_cache_fill *fill = fake_expect(&bench->fake, FAKE_CACHE_FILL);
@@ -145,7 +151,7 @@ static void test_a_young_order_is_asked_of_the_store_and_fills_the_cache(void **
     ask(&bench, &asker, 1, 1);
     run(&bench);
     tier_says(&bench, FAKE_CACHE_GET, ORDER_RESULT_ABSENT, 0);
-    lock_says(&bench, ORDER_RESULT_STORED);
+    lock_is_taken(&bench);
     tier_says(&bench, FAKE_STORE_GET, ORDER_RESULT_FOUND, 1);
     assert_true(asker.done);
     assert_int_equal(asker.results[0], ORDER_RESULT_FOUND);
@@ -165,7 +171,7 @@ static void test_an_old_order_is_asked_of_the_archive_first_then_of_the_store(vo
     ask(&bench, &asker, 1, 1);
     run(&bench);
     tier_says(&bench, FAKE_CACHE_GET, ORDER_RESULT_ABSENT, 0);
-    lock_says(&bench, ORDER_RESULT_STORED);
+    lock_is_taken(&bench);
     tier_says(&bench, FAKE_ARCHIVE_GET, ORDER_RESULT_ABSENT, 0);
     tier_says(&bench, FAKE_STORE_GET, ORDER_RESULT_FOUND, 3);
     assert_int_equal(asker.results[0], ORDER_RESULT_FOUND);
@@ -183,7 +189,7 @@ static void test_an_order_that_moved_while_the_store_hung_is_found_in_the_archiv
     ask(&bench, &asker, 1, 1);
     run(&bench);
     tier_says(&bench, FAKE_CACHE_GET, ORDER_RESULT_ABSENT, 0);
-    lock_says(&bench, ORDER_RESULT_STORED);
+    lock_is_taken(&bench);
     tier_says(&bench, FAKE_ARCHIVE_GET, ORDER_RESULT_ABSENT, 0);
     bench.fake.now_us += 1000000; /* it was archived meanwhile, settled, and left the store */
     tier_says(&bench, FAKE_STORE_GET, ORDER_RESULT_ABSENT, 0);
@@ -195,7 +201,7 @@ static void test_an_order_that_moved_while_the_store_hung_is_found_in_the_archiv
     ask(&bench, &asker, 1, 2);
     run(&bench);
     tier_says(&bench, FAKE_CACHE_GET, ORDER_RESULT_ABSENT, 0);
-    lock_says(&bench, ORDER_RESULT_STORED);
+    lock_is_taken(&bench);
     tier_says(&bench, FAKE_ARCHIVE_GET, ORDER_RESULT_ABSENT, 0);
     bench.fake.now_us += 1000000;
     tier_says(&bench, FAKE_STORE_GET, ORDER_RESULT_ABSENT, 0);
@@ -214,7 +220,7 @@ static void test_an_order_in_no_tier_asks_each_once_and_gives_the_lock_back(void
     ask(&bench, &asker, 1, 1);
     run(&bench);
     tier_says(&bench, FAKE_CACHE_GET, ORDER_RESULT_ABSENT, 0);
-    lock_says(&bench, ORDER_RESULT_STORED);
+    lock_is_taken(&bench);
     tier_says(&bench, FAKE_STORE_GET, ORDER_RESULT_ABSENT, 0);
     tier_says(&bench, FAKE_ARCHIVE_GET, ORDER_RESULT_ABSENT, 0);
     assert_int_equal(asker.results[0], ORDER_RESULT_ABSENT);
@@ -270,6 +276,8 @@ static void test_many_readers_are_one_look_up(void **state) {
     tier_says(&bench, FAKE_CACHE_GET, ORDER_RESULT_ABSENT, 0);
     lock_says(&bench, ORDER_RESULT_STORED);
     lock_says(&bench, ORDER_RESULT_STORED);
+    tier_says(&bench, FAKE_CACHE_GET, ORDER_RESULT_ABSENT, 0);
+    tier_says(&bench, FAKE_CACHE_GET, ORDER_RESULT_ABSENT, 0);
     struct asker late;
     ask(&bench, &late, 1, 2);
     run(&bench);
@@ -292,7 +300,7 @@ static void join_late(struct bench *bench, struct asker *early, struct asker *la
     ask(bench, early, 1, 1);
     run(bench);
     tier_says(bench, FAKE_CACHE_GET, ORDER_RESULT_ABSENT, 0);
-    lock_says(bench, ORDER_RESULT_STORED);
+    lock_is_taken(bench);
     ask(bench, late, 1, 1);
     late->min_versions[0] = min_version;
     run(bench);
@@ -310,7 +318,7 @@ static void test_who_joins_late_is_not_told_an_older_version_than_it_wants(void 
     assert_false(late.done);
     (void)fill_of(&bench);
     tier_says(&bench, FAKE_CACHE_GET, ORDER_RESULT_FOUND, 1);
-    lock_says(&bench, ORDER_RESULT_STORED);
+    lock_is_taken(&bench);
     tier_says(&bench, FAKE_STORE_GET, ORDER_RESULT_FOUND, 2);
     assert_int_equal(late.results[0], ORDER_RESULT_FOUND);
     assert_int_equal(late.orders[0].version, 2);
@@ -391,10 +399,28 @@ static void test_a_lock_whose_holder_is_gone_becomes_ours(void **state) {
     bench.fake.now_us += 20000;
     run(&bench);
     tier_says(&bench, FAKE_CACHE_GET, ORDER_RESULT_ABSENT, 0);
-    lock_says(&bench, ORDER_RESULT_STORED);
+    lock_is_taken(&bench);
     tier_says(&bench, FAKE_STORE_GET, ORDER_RESULT_FOUND, 1);
     assert_int_equal(asker.results[0], ORDER_RESULT_FOUND);
     (void)fill_of(&bench);
+    teardown(&bench);
+}
+
+static void
+test_what_another_one_filled_before_the_lock_was_ours_is_not_asked_for_again(void **state) {
+    (void)state;
+    struct bench bench;
+    struct asker asker;
+    setup(&bench);
+    ask(&bench, &asker, 1, 1);
+    run(&bench);
+    tier_says(&bench, FAKE_CACHE_GET, ORDER_RESULT_ABSENT, 0);
+    lock_says(&bench, ORDER_RESULT_STORED);
+    tier_says(&bench, FAKE_CACHE_GET, ORDER_RESULT_FOUND, 1);
+    assert_int_equal(asker.results[0], ORDER_RESULT_FOUND);
+    assert_int_equal(metric_get(&metrics_of(&bench)->store_asked_total), 0);
+    struct order_cache_fill fill = fill_of(&bench);
+    assert_int_equal(fill.order.order_id, 0); /* only the lock goes back */
     teardown(&bench);
 }
 
@@ -408,7 +434,7 @@ static void test_an_older_version_than_is_wanted_is_no_hit(void **state) {
     run(&bench);
     tier_says(&bench, FAKE_CACHE_GET, ORDER_RESULT_FOUND, 1);
     assert_false(asker.done);
-    lock_says(&bench, ORDER_RESULT_STORED);
+    lock_is_taken(&bench);
     tier_says(&bench, FAKE_STORE_GET, ORDER_RESULT_FOUND, 2);
     assert_int_equal(asker.orders[0].version, 2);
     (void)fill_of(&bench);
@@ -423,7 +449,7 @@ static void test_a_foreign_value_in_the_cache_is_no_hit(void **state) {
     ask(&bench, &asker, 1, 1);
     run(&bench);
     tier_says(&bench, FAKE_CACHE_GET, ORDER_RESULT_BROKEN, 0);
-    lock_says(&bench, ORDER_RESULT_STORED);
+    lock_is_taken(&bench);
     tier_says(&bench, FAKE_STORE_GET, ORDER_RESULT_FOUND, 1);
     assert_int_equal(asker.results[0], ORDER_RESULT_FOUND);
     (void)fill_of(&bench);
@@ -472,6 +498,8 @@ int main(void) {
         cmocka_unit_test(test_somebody_elses_look_up_is_waited_for),
         cmocka_unit_test(test_the_wait_is_bounded),
         cmocka_unit_test(test_a_lock_whose_holder_is_gone_becomes_ours),
+        cmocka_unit_test(
+            test_what_another_one_filled_before_the_lock_was_ours_is_not_asked_for_again),
         cmocka_unit_test(test_an_older_version_than_is_wanted_is_no_hit),
         cmocka_unit_test(test_a_foreign_value_in_the_cache_is_no_hit),
         cmocka_unit_test(test_busy_tiers_leave_nothing_waiting),
