@@ -15,6 +15,7 @@ import orders
 
 LOOKUP_LOCK_SECONDS = 8
 TRUST_SECONDS = 1
+SLACK_SECONDS = 2  # on a machine that has much else to do
 LAG_SECONDS = 2
 READERS = 1000
 FLUSH_READERS, FLUSH_ORDERS = 8, 400
@@ -420,6 +421,109 @@ def test_without_kafka_memory_is_not_believed_and_nothing_old_is_served():
     counters = Counters(reader)
     assert orders.read(reader, order) == changed
     assert counters.grown("query_memory_hits_total") == (1,)
+    assert feed.process.poll() is None
+
+
+def put_back(entries):
+    """Redis has older versions of orders again: a cache that lags."""
+    with stack.redis_cluster() as cluster:
+        for order_id, entry in entries.items():
+            cluster.call("SET", f"o:{{{order_id}}}", entry)
+
+
+def entries_of(some, version):
+    """What Redis has of orders, once it has this version of each."""
+
+    def has_it(order_id):
+        entry = stack.cached(order_id)
+        return entry if entry is not None and orders.read_record(entry)["version"] == version else None
+
+    return {
+        order["order_id"]: stack.wait_for(lambda o=order: has_it(o["order_id"]), 10, "the order in Redis")
+        for order in some
+    }
+
+
+def test_a_stale_fill_is_served_no_longer_than_it_is_trusted_and_never_for_a_higher_version():
+    begin()
+    writer, feed = start("command"), start_feed("relay")  # a cache pipeline would mend Redis
+    some = [orders.create(writer) for _ in range(20)]
+    old = entries_of(some, 1)
+    for order in some:
+        orders.change(writer, order, "processing")
+    new = entries_of(some, 2)
+    stack.wait_for_messages("orders.changes", 2 * len(some))
+    put_back(old)
+    trust_seconds = 3
+    reader = start("query", f"memory.fill_trust_ms={1000 * trust_seconds}")  # version 2 passed before
+    wait_current(reader)
+    plain, exact = some[:5], some[5:]
+    began = time.monotonic()
+    for number, order in enumerate(plain, 1):
+        assert orders.read(reader, order)["version"] == 1
+        orders.wait_for_metric(reader, "orderd_memory_fills_total", number)
+    for order in exact * 5:
+        answer = reader.get(orders.path_of(order) + "?min_version=2")
+        assert answer.status == 200 and answer.json["version"] == 2, answer
+    put_back(new)  # Redis has caught up: only memory can be behind
+    caught_up = time.monotonic()
+    counters = Counters(reader)
+    versions = [orders.read(reader, order)["version"] for order in plain]
+    if time.monotonic() < began + trust_seconds:
+        assert versions == [1] * len(plain), versions
+        assert counters.grown("query_memory_hits_total") == (len(plain),)
+    stack.wait_for(
+        lambda: all(orders.read(reader, order)["version"] == 2 for order in plain),
+        caught_up + trust_seconds + SLACK_SECONDS - time.monotonic(),
+        "version 2",
+    )
+    assert reader.metrics()["orderd_memory_revalidations_total"] >= len(plain)
+    assert feed.process.poll() is None
+
+
+def test_a_version_that_passes_on_the_log_while_an_older_one_is_filled_wins():
+    begin()
+    writer, feed = start("command"), start_feed("relay")
+    some = [orders.create(writer) for _ in range(50)]
+    old = entries_of(some, 1)
+    stack.wait_for_messages("orders.changes", len(some))
+    reader = start("query")  # with nothing in its memory: it fills from Redis
+    wait_current(reader)
+    seen, wrong, stop = {}, [], threading.Event()
+    acknowledged = {}
+
+    def read_on():
+        with orders.Client(reader) as client:
+            while not stop.is_set():
+                for order in some:
+                    asked_at = time.monotonic()
+                    if client.get(orders.path_of(order)).json["version"] == 1:
+                        seen[order["order_id"]] = asked_at
+                    least = acknowledged.get(order["order_id"], 1)
+                    answer = client.get(orders.path_of(order) + f"?min_version={least}")
+                    if answer.status == 200 and answer.json["version"] < least:
+                        wrong.append(answer)
+
+    thread = threading.Thread(target=read_on)
+    thread.start()
+    try:
+        orders.wait_for_metric(reader, "orderd_memory_fills_total", len(some))
+        for order in some:
+            orders.change(writer, order, "processing")
+            acknowledged[order["order_id"]] = 2
+            put_back({order["order_id"]: old[order["order_id"]]})  # and stays behind
+        orders.wait_for_metric(reader, "orderd_memory_changes_total", len(some))
+        passed = time.monotonic()
+        time.sleep(3 * TRUST_SECONDS)
+        assert max(seen.values()) <= passed + TRUST_SECONDS, (max(seen.values()), passed)
+        assert all(orders.read(reader, order)["version"] == 2 for order in some)
+        with stack.redis_cluster() as cluster:
+            assert cluster.call("GET", f"o:{{{some[0]['order_id']}}}") == old[some[0]["order_id"]]
+    finally:
+        stop.set()
+        thread.join()
+    assert not wrong, wrong
+    assert set(seen) == {order["order_id"] for order in some}
     assert feed.process.poll() is None
 
 
