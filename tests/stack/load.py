@@ -18,6 +18,7 @@ import threading
 import time
 
 import cluster
+import homes
 import stack_harness as stack
 import orders  # found by stack_harness
 
@@ -32,6 +33,8 @@ class Load:
         self.instances = instances
         self.partner = f"load-{next(names)}"
         self.acknowledged = {}  # order id: the order as it was answered last
+        self.history = {}  # (order id, version): the order as it was answered then
+        self.ids = []  # in the order in which they came
         self.count = 0  # requests that were acknowledged
         self.in_doubt = 0  # answers of 504, and requests that broke off
         self.refused = 0
@@ -63,6 +66,15 @@ class Load:
             return self.count >= wanted
 
         stack.wait_for(there, cluster.WITHIN_SECONDS, f"{count} more acknowledged requests")
+
+    def note(self, order):
+        """An order as it was acknowledged. @thread with the lock."""
+        order_id = order["order_id"]
+        if order_id not in self.acknowledged:
+            self.ids.append(order_id)
+        self.count += 1
+        self.history[order_id, order["version"]] = order
+        self.acknowledged[order_id] = order
 
     def work(self, number):
         client = Client(self, number)
@@ -99,8 +111,7 @@ class Client:
             answer = self.send(method, path, body)
             if answer is not None and answer.status in good:
                 with self.load.lock:
-                    self.load.count += 1
-                    self.load.acknowledged[answer.json["order_id"]] = answer.json
+                    self.load.note(answer.json)
                 time.sleep(PAUSE_SECONDS)
                 return answer.json
             assert answer is None or answer.status in (503, 504), (method, path, body, answer)
@@ -142,25 +153,11 @@ class Client:
 def check(load):
     """Nothing acknowledged is lost, nothing is there twice, and the tiers agree."""
     began = time.monotonic()
-    stored = stored_orders(load.partner)
+    stored = homes.in_store(load.partner)
     check_store(load, stored)
     waited = wait_for_cache(stored, began)
     published = wait_for_log(stored)
     print(f"# {len(stored)} orders; Redis in step {waited:.1f} s after the last of {published} changes")
-
-
-def stored_orders(partner):
-    """Every order of a partner that MariaDB has, by id."""
-    found = {}
-    for shard in range(stack.SHARDS):
-        with stack.mariadb(shard) as connection:
-            columns = [row[0] for row in connection.query("SHOW COLUMNS FROM orders")]
-            sql = f"SELECT * FROM orders WHERE partner_code = '{partner}'"
-            for row in connection.query(sql):
-                order = cluster.shown(dict(zip(columns, row)))
-                assert stack.shard_of(order["order_id"]) == shard, order
-                found[order["order_id"]] = order
-    return found
 
 
 def check_store(load, stored):
