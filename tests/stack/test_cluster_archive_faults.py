@@ -122,8 +122,8 @@ def test_a_cassandra_that_is_slow_is_waited_for():
     with archive_flow.Host(*timeouts) as host:
         truth = host.opened().create(4000)
         with stumbling("cassandra"):
-            host.send("run 12")
-            for _ in range(4):
+            host.send("run 8")
+            for _ in range(3):
                 print(f"# {homes.check(truth, KEYSPACE)}")
                 time.sleep(2)
             counters = host.answer()
