@@ -200,6 +200,22 @@ def test_health_and_readiness():
         assert answer.status == 200 and answer.body == b"", answer
 
 
+def test_a_process_that_is_about_to_end_says_so_and_still_serves():
+    orderd = orders.start("server.drain_delay_ms=600000")
+    with Client(orderd) as kept:
+        order = create(kept)
+        orderd.end_asked = True
+        orderd.signal(signal.SIGTERM)
+        harness.wait_for(lambda: orderd.get("/readyz").status == 503, 10, "the word")
+        assert "about to end" in check_problem(orderd.get("/readyz"), 503)["detail"]
+        assert orderd.get("/healthz").status == 200
+        assert read(kept, order) == order and create(orderd)["version"] == 1
+    begin = time.monotonic()
+    orderd.signal(signal.SIGTERM)  # a second one: without the delay
+    assert orderd.process.wait(harness.STOPPED_WITHIN_SECONDS) == 0
+    assert time.monotonic() - begin < 30
+
+
 SAMPLE = re.compile(r'([a-z_:][a-z0-9_:]*)(?:\{([a-z]+="[^"]*"(?:,[a-z]+="[^"]*")*)\})? (\d+)')
 
 
