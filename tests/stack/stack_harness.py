@@ -114,7 +114,11 @@ def named(*kinds):
 
 def heal(*kinds):
     """Has the servers of some kinds, of all without one, up again."""
-    down_or_paused = [name for name in named(*kinds) if not runs(name)]
+    start_missing(named(*kinds))
+
+
+def start_missing(names):
+    down_or_paused = [name for name in names if not runs(name)]
     if down_or_paused:
         start(*down_or_paused)
 
@@ -402,6 +406,25 @@ def configuration_path():
     return pathlib.Path(tempfile.gettempdir()) / f"orderd-stack-{os.getpid()}.conf"
 
 
+# --- The service itself, with STACK=full ---
+
+
+def front(source=None):
+    """Where users speak to it, through the WAF and the load balancer; from an address where that
+    matters."""
+    return harness.Service(layout.port("nginx"), source)
+
+
+def part(name):
+    """One part of it, as command-1 or haproxy, spoken to directly."""
+    return harness.Service(layout.port(name))
+
+
+def heal_full():
+    heal()
+    start_missing([one.name for one in servers.FULL])
+
+
 # --- Running tests ---
 
 
@@ -432,3 +455,23 @@ def run(namespace, *kinds):
     heal(*kinds)
     fresh(*kinds)
     tap.run(namespace, lambda: cleanup(*kinds))
+
+
+def run_full(namespace):
+    """The same with the service itself on the servers. It is started for these tests, and stopped
+    again."""
+    tool("stop", "full")
+    heal()
+    fresh()
+
+    def cleanup_full():
+        try:
+            harness.cleanup()
+        finally:
+            heal_full()
+
+    try:
+        tool("start", "full")
+        tap.run(namespace, cleanup_full)
+    finally:
+        tool("stop", "full")

@@ -161,7 +161,6 @@ class Nginx(Server):
         super().prepare()
 
     def command(self):
-        # Its own name for the configuration: the master shows it on its command line.
         return [download.program("nginx"), "-p", self.data, "-c", self.conf / "nginx.conf"]
 
     def check(self):
