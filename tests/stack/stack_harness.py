@@ -429,7 +429,10 @@ def heal_full():
 
 
 def fresh(*kinds):
-    """Empties the servers of some kinds, of all without one, at the same time."""
+    """Empties the servers of some kinds, of all without one, at the same time. Whoever uses them, with
+    STACK=full, is stopped before."""
+    if any(pid(one.name) for one in servers.FULL):
+        stop("full")
     ways = {"redis": fresh_redis, "kafka": fresh_kafka, "cassandra": fresh_cassandra}
     work = [way for kind, way in ways.items() if named(kind)[0] in named(*kinds)]
     if named("mariadb")[0] in named(*kinds):
@@ -460,7 +463,6 @@ def run(namespace, *kinds):
 def run_full(namespace):
     """The same with the service itself on the servers. It is started for these tests, and stopped
     again."""
-    tool("stop", "full")
     heal()
     fresh()
 

@@ -81,8 +81,7 @@ def test_haproxy_takes_its_configuration_without_a_warning():
 def test_haproxy_notices_an_instance_that_ends_before_it_stops_listening():
     text = (DEPLOY / "haproxy" / "orderd.cfg").read_text()
     check = re.search(r"inter (\d+)ms fastinter (\d+)ms downinter \d+ms fall 2 ", text)
-    unit = (DEPLOY / "systemd" / "orderd@.service").read_text()
-    (delay,) = re.findall(r"server\.drain_delay_ms=(\d+)", unit)
+    (delay,) = re.findall(r"^drain_delay_ms = (\d+)$", (DEPLOY / "orderd.conf").read_text(), re.M)
     assert int(delay) >= 2 * (int(check[1]) + int(check[2])), (delay, check[0])
 
 
@@ -243,11 +242,10 @@ def test_the_units_start_orderd_with_options_that_it_has(directory):
 def test_a_stop_has_the_time_that_a_drain_may_take(directory):
     printed = run(harness.program("orderd"), "--print-config")
     (drain,) = re.findall(r"^drain_timeout_ms = (\d+)$", printed, re.M)
+    (delay,) = re.findall(r"^drain_delay_ms = (\d+)$", (DEPLOY / "orderd.conf").read_text(), re.M)
+    longest = (int(drain) + int(delay)) / 1000 + ENDS_BY_FORCE_SECONDS
     for path in units(directory).values():
-        text = path.read_text()
-        delay = re.search(r"drain_delay_ms=(\d+)", text)
-        longest = (int(drain) + int(delay[1] if delay else 0)) / 1000 + ENDS_BY_FORCE_SECONDS
-        (stop,) = re.findall(r"^TimeoutStopSec=(\d+)s$", text, re.M)
+        (stop,) = re.findall(r"^TimeoutStopSec=(\d+)s$", path.read_text(), re.M)
         assert int(stop) > longest, (path.name, stop, longest)
 
 

@@ -66,7 +66,7 @@ class Instance(Server):
             "server.listen": self.address,
             "server.data_dir": self.data,
             "server.threads": 1,
-            # What deploy/systemd has, for the same reason: HAProxy is to notice first.
+            # As in deploy/orderd.conf: HAProxy is to notice first.
             "server.drain_delay_ms": 2000,
             "resp.listen": "",
             **dict(self.settings),
