@@ -660,5 +660,18 @@ def test_without_one_shard_no_instance_is_ready_and_the_other_shard_is_still_ser
     stack.wait_for(lambda: front.get("/readyz").status == 200, WITHIN_SECONDS, "the service")
 
 
+def test_all_of_it_ends_in_order_the_front_first():
+    stack.kill("nginx")
+    stack.start("nginx")  # none of its processes was left, or the port would be taken
+    lines = [line.split() for line in stack.tool("stop", "full").splitlines()]
+    assert {name for name, *_ in lines} == set(FULL), lines
+    assert [name for name, *_ in lines[:2]] == ["nginx", "haproxy"], lines
+    assert all(words == ["stopped"] for _, *words in lines), lines
+    assert not any((layout.PID / name).exists() for name in FULL)
+    for one in servers.FULL[:5]:
+        last = (layout.LOG / f"{one.name}.log").read_text().splitlines()[-1]
+        assert last.endswith("orderd: ended"), (one.name, last)
+
+
 if __name__ == "__main__":
     stack.run_full(globals())
