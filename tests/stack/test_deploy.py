@@ -49,9 +49,9 @@ def scratch(function):
 # --- HAProxy ---
 
 
-def haproxy(*changes):
-    """What HAProxy says of its configuration with some texts of orderd.cfg replaced; and whether it
-    takes it."""
+def haproxy(*changes, **environment):
+    """Whether HAProxy takes its configuration, with some texts of orderd.cfg replaced; and what it
+    says."""
     with tempfile.TemporaryDirectory() as directory:
         text = (DEPLOY / "haproxy" / "orderd.cfg").read_text()
         for old, new in changes:
@@ -61,7 +61,11 @@ def haproxy(*changes):
         changed.write_text(text)
         done = subprocess.run(
             [download.program("haproxy"), "-c", "-f", DEPLOY / "haproxy/haproxy.cfg", "-f", changed],
-            env={**os.environ, "ORDERD_EDGE_LIMITS": DEPLOY / "haproxy" / "orderd-limits.map"},
+            env={
+                **os.environ,
+                "ORDERD_EDGE_LIMITS": DEPLOY / "haproxy" / "orderd-limits.map",
+                **environment,
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -74,6 +78,10 @@ def haproxy(*changes):
 def test_haproxy_takes_its_configuration_without_a_warning():
     is_taken, said = haproxy()
     assert is_taken and "WARNING" not in said and "ALERT" not in said, said
+    is_taken, said = haproxy(ORDERD_EDGE_PEERS="10.0.0.41 10.0.0.42", ORDERD_EDGE_LISTEN="10.0.0.31:8081")
+    assert is_taken, said
+    is_taken, said = haproxy(ORDERD_EDGE_PEERS="10.0.0.41 nonsense")
+    assert not is_taken and "nonsense" in said, said
     is_taken, said = haproxy(("timeout connect 1s", "timeout conect 1s"))
     assert not is_taken and "conect" in said, said
 
