@@ -169,29 +169,6 @@ def test_what_orderd_answers_arrives_untouched():
             assert through.headers.get(name) == direct.headers.get(name), (request, name, through)
 
 
-def test_batches_pass_in_all_their_forms_up_to_their_limits():
-    front = stack.front()
-    first = draft()
-    lines = [first, first, {**first, "amount": 7}, {"amount": 1}, b"{]", b"", draft()]
-    codes = [result["code"] for result in orders.post_lines(front, lines)]
-    assert codes == [201, 200, 409, 422, 400, 400, 201], codes
-    records = [orders.record(amount=number + 1) for number in range(8192)]
-    results = orders.post_records(front, records)
-    assert {code for _, _, code, _ in results} == {201}, results[:5]
-    ids = [order_id for order_id, *_ in results]
-
-    def states_known():
-        states = orders.post_statuses(front, ids)
-        assert all(state[0] == 1 or state[2] for state in states), "an order that is taken is not there"
-        return set(states) == {(1, 1, 0)}
-
-    stack.wait_for(states_known, WITHIN_SECONDS, "all statuses")
-    amounts = [order["amount"] for order in orders.post_get(front, ids)]
-    assert amounts == list(range(1, 8193))
-    check_problem(front.post("/v1/batch/orders", b"".join(records) + bytes(128), orders.OCTETS), 413)
-    check_problem(front.post("/v1/batch/statuses", bytes(8 * 8193), orders.OCTETS), 413)
-
-
 def padded(order, size):
     """The JSON of an order with so many bytes."""
     text = json.dumps(order)
@@ -625,6 +602,35 @@ def last_event(stream):
             if event[2]["updated_at"] > orders.rfc3339(orders.now_us() - 300_000):
                 return False  # it is up to date and goes on
     return stream.ended
+
+
+# --- What would make the tests before it slow: many orders ---
+
+
+def test_batches_pass_in_all_their_forms_up_to_their_limits():
+    front = stack.front()
+    first = draft()
+    lines = [first, first, {**first, "amount": 7}, {"amount": 1}, b"{]", b"", draft()]
+    codes = [result["code"] for result in orders.post_lines(front, lines)]
+    assert codes == [201, 200, 409, 422, 400, 400, 201], codes
+    records = [orders.record(amount=number + 1) for number in range(8192)]
+    results = orders.post_records(front, records)
+    assert {code for _, _, code, _ in results} == {201}, results[:5]
+    ids = [order_id for order_id, *_ in results]
+
+    def states_known():
+        states = orders.post_statuses(front, ids)
+        assert all(state[0] == 1 or state[2] for state in states), "an order that is taken is not there"
+        return set(states) == {(1, 1, 0)}
+
+    stack.wait_for(states_known, WITHIN_SECONDS, "all statuses")
+    amounts = [order["amount"] for order in orders.post_get(front, ids)]
+    assert amounts == list(range(1, 8193))
+    check_problem(front.post("/v1/batch/orders", b"".join(records) + bytes(128), orders.OCTETS), 413)
+    check_problem(front.post("/v1/batch/statuses", bytes(8 * 8193), orders.OCTETS), 413)
+
+
+# --- Without a part of it ---
 
 
 def test_without_the_load_balancer_the_front_says_what_is_known():
