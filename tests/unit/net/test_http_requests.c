@@ -209,7 +209,7 @@ static void test_each_refusal_of_the_parser_reaches_the_client(void **state) {
     } cases[] = {
         {"GET / HTTP/1.1\r\n\r\n", 400},
         {"GET / HTTP/2.0\r\n\r\n", 505},
-        {"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 501},
+        {"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", 501},
         {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501},
         {"POST /echo HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n", 417},
         {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx", 400},
