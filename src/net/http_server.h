@@ -133,8 +133,8 @@ struct http_handler_ops {
     void (*request)(struct http_handler *handler, struct http_exchange *exchange,
                     const struct http_head *head, struct slice body);
     /** The server found something wrong: answer with `status`, at once, within
-     *  HTTP_ANSWER_BYTES_SURE. @param detail a literal that names what was wrong. A 503 gets its
-     *  Retry-After from the server. */
+     *  HTTP_ANSWER_BYTES_SURE. @param detail a literal that names what was wrong. With a 503
+     *  (no buffer is free) belongs a Retry-After. */
     void (*error)(struct http_handler *handler, struct http_exchange *exchange, unsigned status,
                   const char *detail);
     /** A stream that was short of room has room again. May be NULL if there are no streams. */

@@ -410,6 +410,23 @@ def test_more_batches_at_once_than_are_worked_on_get_503_at_once():
     orders.post_records(orderd, [orders.record()])
 
 
+def test_a_body_for_which_no_buffer_is_free_is_503_and_told_once_when_to_come_back():
+    orderd = orders.start("server.threads=1", "http.large_buffers=1", "http.medium_buffers=1")
+    batch = b"".join(orders.record() for _ in range(1000))
+    request = head("POST", "/v1/batch/orders", *header_lines(orders.OCTETS), body=batch)
+
+    def refused():
+        with orderd.connect() as connection:
+            answer = connection.exchange(request)
+        return answer if answer.status != 200 else None
+
+    with orderd.connect() as holder:
+        holder.send(request[:100_000])
+        check_problem(harness.wait_for(refused), 503)
+        holder.send(request[100_000:])
+        assert holder.read_answer().status == 200
+
+
 def header_lines(headers):
     return [f"{name}: {value}" for name, value in headers.items()]
 
