@@ -169,20 +169,43 @@ bool program_options_load(struct program_options *options, const struct command_
 /** @param key the option that has the address. Without authentication only this machine may reach
  *  the service, unless the user says else. */
 static bool check_listen(const struct program_options *options, const char *key, const char *text,
-                         struct fault *fault) {
-    struct listen_address address;
-    if (!listen_address_parse(text, &address)) {
+                         struct listen_address *address, struct fault *fault) {
+    if (!listen_address_parse(text, address)) {
         fault_set(fault,
                   "%s: expected an IP address and a port, as 127.0.0.1:8080 or [::1]:8080, got "
                   "\"%.80s\"",
                   key, text);
         return false;
     }
-    if (!address.loopback && !options->server.insecure) {
+    if (!address->loopback && !options->server.insecure) {
         fault_set(fault,
                   "%s: expected a loopback address, since there is no authentication, or "
                   "server.insecure = yes; got \"%.80s\"",
                   key, text);
+        return false;
+    }
+    return true;
+}
+
+/** Both addresses, of which the second may be empty. */
+static bool check_addresses(const struct program_options *options, struct fault *fault) {
+    const char *http_text = options->server.listen.text;
+    const char *resp_text = options->resp.listen.text;
+    struct listen_address http;
+    struct listen_address resp;
+    if (!check_listen(options, "server.listen", http_text, &http, fault)) {
+        return false;
+    }
+    if (resp_text[0] == 0) {
+        return true;
+    }
+    if (!check_listen(options, "resp.listen", resp_text, &resp, fault)) {
+        return false;
+    }
+    if (listen_address_overlaps(&http, &resp)) {
+        fault_set(fault,
+                  "resp.listen: expected another port than server.listen (%.80s), got \"%.80s\"",
+                  http_text, resp_text);
         return false;
     }
     return true;
@@ -202,9 +225,7 @@ static bool check_servers(const struct program_options *options, struct fault *f
 
 static bool check_combinations(const struct program_options *options, struct order_terms *terms,
                                struct fault *fault) {
-    const char *resp = options->resp.listen.text;
-    if (!check_listen(options, "server.listen", options->server.listen.text, fault) ||
-        (resp[0] != 0 && !check_listen(options, "resp.listen", resp, fault)) ||
+    if (!check_addresses(options, fault) ||
         !embedded_options_check(&options->memory, &options->journal, fault)) {
         return false;
     }

@@ -115,6 +115,7 @@ def test_a_bad_file_is_refused_with_file_line_and_key():
             "order.idempotency_window_seconds: expected at least order.timeout_seconds (100)",
         ),
         ("[journal]\nsegment_mb = 100\nmax_mb = 200\n", 3, "journal.max_mb: expected at least"),
+        ("[resp]\nlisten = 127.0.0.1:8080\n", 2, "resp.listen: expected another port than"),
     ):
         path = config_file(text)
         for last in ("--check-config", "--print-config"):
@@ -122,6 +123,26 @@ def test_a_bad_file_is_refused_with_file_line_and_key():
             assert errors.count("\n") == 1 and f"{path}:{line}: {told}" in errors, (text, errors)
     _, errors = run_orderd("--config", scratch() / "none", "--check-config", status=2)
     assert "none: cannot be opened" in errors, errors
+
+
+def test_http_and_resp_cannot_share_an_address():
+    """The system would let them: half of the connections would come to the wrong one."""
+    for http, resp, shared in (
+        ("127.0.0.1:7000", "127.0.0.1:7000", True),
+        ("127.0.0.1:7000", "127.0.0.1:7001", False),
+        ("127.0.0.1:7000", "127.0.0.2:7000", False),
+        ("127.0.0.1:0", "127.0.0.1:0", False),
+        ("0.0.0.0:7000", "127.0.0.1:7000", True),
+        ("127.0.0.1:7000", "[::]:7000", True),
+        ("[::ffff:127.0.0.1]:7000", "127.0.0.1:7000", True),
+        ("0.0.0.0:7000", "[::1]:7000", False),
+        ("[::1]:7000", "[::1]:7000", True),
+        ("127.0.0.1:7000", "", False),
+    ):
+        settings = (f"server.listen={http}", f"resp.listen={resp}", "server.insecure=yes")
+        arguments = [part for setting in settings for part in ("--set", setting)]
+        _, errors = run_orderd(*arguments, "--check-config", status=2 if shared else 0)
+        assert ("resp.listen: expected another port" in errors) == shared, (http, resp, errors)
 
 
 def test_the_clusters_example_is_a_valid_file():
