@@ -75,7 +75,7 @@ extern const struct config_option http_option_table[HTTP_OPTION_COUNT];
     X(gauge, streams, "HTTP connections that carry a stream of events")                            \
     X(gauge, medium_buffers_taken, "Buffers of 72 KiB in use")                                     \
     X(gauge, large_buffers_taken, "Buffers of 1,088 KiB in use")                                   \
-    X(counter, connections_total, "HTTP connections accepted")                                     \
+    X(counter, connections_accepted_total, "HTTP connections accepted")                            \
     X(counter, connections_refused_total, "HTTP connections refused because of connections_max")   \
     X(counter, accept_pauses_total, "Times that accepting stopped for want of descriptors")        \
     X(counter, requests_total, "Requests whose head was well-formed")                              \

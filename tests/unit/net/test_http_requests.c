@@ -368,7 +368,7 @@ static void test_metrics_count_what_happened(void **state) {
         (void)client_receive(&client, false);
     }
     client_expect_end(&client);
-    assert_int_equal(metric_get(&metrics->connections_total), 1);
+    assert_int_equal(metric_get(&metrics->connections_accepted_total), 1);
     assert_int_equal(metric_get(&metrics->requests_total), 3);
     assert_int_equal(metric_get(&metrics->malformed_total), 1);
     assert_int_equal(metric_get(&metrics->answers_2xx_total), 1);
