@@ -196,7 +196,10 @@ static enum exit_status prepare_shared(struct bench_shared *shared,
     }
     if (reads &&
         !bench_ids_read(&shared->ids, options->ids_path, options->batch, random_seed(), fault)) {
-        return EXIT_STATUS_UNREACHABLE;
+        return EXIT_STATUS_USAGE;
+    }
+    if (!reads && options->ids_path != NULL && !bench_ids_can_write(options->ids_path, fault)) {
+        return EXIT_STATUS_USAGE; /* told before the orders are made, not after */
     }
     if (options->kind == BENCH_LOAD) {
         shared->loaded_bytes = (options->orders + options->batch) * sizeof(uint64_t);
