@@ -277,8 +277,9 @@ static enum exit_status make_orders(struct bench_shared *shared, const struct be
     }
     uint64_t made = atomic_load(&loading.loaded_count);
     if (status == EXIT_STATUS_DONE && made != load->orders) {
-        fault_set(fault, "bench: only %llu of %llu orders to be read could be made",
-                  (unsigned long long)made, (unsigned long long)load->orders);
+        fault_set(fault, "bench: only %llu of %llu orders to be read could be made%s%s",
+                  (unsigned long long)made, (unsigned long long)load->orders,
+                  report.has_note ? ": " : "", report.has_note ? report.note.text : "");
         status = EXIT_STATUS_REFUSED;
     }
     if (status == EXIT_STATUS_DONE &&

@@ -225,6 +225,10 @@ static bool check_servers(const struct program_options *options, struct fault *f
 
 static bool check_combinations(const struct program_options *options, struct order_terms *terms,
                                struct fault *fault) {
+    if (options->server.data_dir.text[0] == 0) {
+        fault_set(fault, "server.data_dir: expected the path of a directory, got \"\"");
+        return false;
+    }
     if (!check_addresses(options, fault) ||
         !embedded_options_check(&options->memory, &options->journal, fault)) {
         return false;

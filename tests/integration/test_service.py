@@ -115,6 +115,7 @@ def test_a_bad_file_is_refused_with_file_line_and_key():
             "order.idempotency_window_seconds: expected at least order.timeout_seconds (100)",
         ),
         ("[journal]\nsegment_mb = 100\nmax_mb = 200\n", 3, "journal.max_mb: expected at least"),
+        ("[server]\ndata_dir =\n", 2, "server.data_dir: expected the path of a directory"),
         ("[resp]\nlisten = 127.0.0.1:8080\n", 2, "resp.listen: expected another port than"),
     ):
         path = config_file(text)
