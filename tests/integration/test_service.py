@@ -193,6 +193,15 @@ def test_a_reload_applies_what_it_can_and_refuses_the_rest():
     reload("[server]\nlog_level = debug\n", "config: read again")
     reload("[server]\nlog_level = loud\n", f"config: not applied: {path}:2: server.log_level: exp")
     reload("[order]\ntimeout_seconds = 5\n", "order.timeout_seconds can change only at a restart")
+    # What can be applied is, whatever else has changed; of a file with a mistake nothing is.
+    both = "[order]\ntimeout_seconds = 5\n[server]\nlog_level = "
+    restart = "warning config: not applied: order.timeout_seconds can change only at a restart"
+    reload(both + "warning\n", restart)
+    quiet_from = len(orderd.log())
+    mistake = "[server]\nlog_level = info\nthreads = many\n"
+    reload(mistake, f"config: not applied: {path}:3: server.threads: expected")
+    reload(both + "warning\n", restart)
+    assert " info " not in orderd.log()[quiet_from:], orderd.log()[quiet_from:]
     reload("[server]\nlog_level = info\n", "config: read again")
     path.unlink()
     before = len(orderd.log())
