@@ -983,6 +983,7 @@ def test_a_change_takes_the_time_that_is_given_with_it():
         yield f"{date}T{clock}.000001Z", 1
         yield f"{date}T{clock}.5Z", 500_000
         yield f"{date}T{clock}.999999999Z", 999_999
+        yield f"{date}T{clock}.123456{'7' * 100}Z", 123_456
         yield f"{date}T{clock}.120000+00:00", 120_000
         yield f"{date}T{clock}.25-00:00", 250_000
         for sign, hours, minutes in ((1, 2, 0), (-1, 5, 30), (1, 14, 0), (-1, 23, 59)):
