@@ -13,7 +13,6 @@ struct metric_entry {
     const char *help;
     const void *value;
     enum metric_kind kind;
-    bool is_time; /* counted in microseconds, shown in seconds */
 };
 
 struct metrics {
@@ -45,18 +44,6 @@ static void insert_sorted(struct metrics *metrics, const struct metric_entry *en
     metrics->count++;
 }
 
-/** Writes the name that is shown: times are shown in seconds. */
-static void name_entry(struct metric_entry *entry, const char *prefix, const char *name) {
-    static const char unit[] = "_microseconds";
-    const char *found = strstr(name, unit);
-    size_t before = found == NULL ? strlen(name) : (size_t)(found - name);
-    const char *behind = found == NULL ? "" : found + strlen(unit);
-    int length = snprintf(entry->name, sizeof(entry->name), "orderd_%s_%.*s%s%s", prefix,
-                          (int)before, name, found == NULL ? "" : "_seconds", behind);
-    assert(length > 0 && (size_t)length < sizeof(entry->name));
-    entry->is_time = found != NULL;
-}
-
 void metrics_register(struct metrics *metrics, const char *prefix, const char *labels,
                       const struct metric_description *table, size_t count, const void *values) {
     for (size_t i = 0; i < count; i++) {
@@ -66,7 +53,9 @@ void metrics_register(struct metrics *metrics, const char *prefix, const char *l
             .value = (const char *)values + table[i].offset,
             .kind = table[i].kind,
         };
-        name_entry(&entry, prefix, table[i].name);
+        int length =
+            snprintf(entry.name, sizeof(entry.name), "orderd_%s_%s", prefix, table[i].name);
+        assert(length > 0 && (size_t)length < sizeof(entry.name));
         insert_sorted(metrics, &entry);
     }
 }
@@ -78,58 +67,13 @@ static void render_labels(struct text *out, const char *labels, const char *extr
     text_append_format(out, "{%s%s%s}", labels, *labels != 0 && *extra != 0 ? "," : "", extra);
 }
 
-/** Microseconds as seconds, with no more digits than it takes. */
-static void render_seconds(struct text *out, uint64_t value_us) {
-    text_append_u64(out, value_us / 1000000);
-    char digits[8];
-    (void)snprintf(digits, sizeof(digits), ".%06u", (unsigned)(value_us % 1000000));
-    size_t size = strlen(digits);
-    while (digits[size - 1] == '0') {
-        size--;
-    }
-    text_append(out, digits, size == 1 ? 0 : size);
-}
-
-/** The beginning of a sample's line, up to its value. */
-static void begin_sample(struct text *out, const struct metric_entry *entry, const char *suffix,
-                         const char *extra) {
-    text_append_format(out, "%s%s", entry->name, suffix);
-    render_labels(out, entry->labels, extra);
+static void render_sample(struct text *out, const char *name, const char *suffix,
+                          const char *labels, const char *extra, uint64_t value) {
+    text_append_format(out, "%s%s", name, suffix);
+    render_labels(out, labels, extra);
     text_append_char(out, ' ');
-}
-
-static void render_count(struct text *out, const struct metric_entry *entry, const char *suffix,
-                         const char *extra, uint64_t count) {
-    begin_sample(out, entry, suffix, extra);
-    text_append_u64(out, count);
+    text_append_u64(out, value);
     text_append_char(out, '\n');
-}
-
-/** A value in the metric's own unit. */
-static void render_value(struct text *out, const struct metric_entry *entry, const char *suffix,
-                         uint64_t value) {
-    begin_sample(out, entry, suffix, "");
-    if (entry->is_time) {
-        render_seconds(out, value);
-    } else {
-        text_append_u64(out, value);
-    }
-    text_append_char(out, '\n');
-}
-
-/** The label of the bucket with the values up to `limit`. */
-static void write_limit(char *memory, size_t size, const struct metric_entry *entry,
-                        uint64_t limit) {
-    struct text label = text_over(memory, size - 1);
-    text_append_literal(&label, "le=\"");
-    if (entry->is_time) {
-        render_seconds(&label, limit);
-    } else {
-        text_append_u64(&label, limit);
-    }
-    text_append_char(&label, '"');
-    assert(!label.truncated);
-    memory[label.size] = 0;
 }
 
 /** Powers of four from 1 to 4^12: enough for microseconds and sizes, and few lines. */
@@ -144,8 +88,8 @@ static void render_histogram(struct text *out, const struct metric_entry *entrie
         }
         char extra[32];
         /* Values are whole numbers: below the limit is at most the limit less one. */
-        write_limit(extra, sizeof(extra), entries, limit - 1);
-        render_count(out, entries, "_bucket", extra, below);
+        (void)snprintf(extra, sizeof(extra), "le=\"%llu\"", (unsigned long long)(limit - 1));
+        render_sample(out, entries->name, "_bucket", entries->labels, extra, below);
     }
     /* Counted last: what is added meanwhile must not make a bucket greater than the whole. */
     uint64_t count = 0;
@@ -155,9 +99,9 @@ static void render_histogram(struct text *out, const struct metric_entry *entrie
         count += histogram_count(histogram);
         sum += metric_get(&histogram->sum);
     }
-    render_count(out, entries, "_bucket", "le=\"+Inf\"", count);
-    render_value(out, entries, "_sum", sum);
-    render_count(out, entries, "_count", "", count);
+    render_sample(out, entries->name, "_bucket", entries->labels, "le=\"+Inf\"", count);
+    render_sample(out, entries->name, "_sum", entries->labels, "", sum);
+    render_sample(out, entries->name, "_count", entries->labels, "", count);
 }
 
 bool metrics_render(const struct metrics *metrics, struct text *out) {
@@ -179,7 +123,7 @@ bool metrics_render(const struct metrics *metrics, struct text *out) {
             for (size_t i = 0; i < same; i++) {
                 total += metric_get((const _Atomic uint64_t *)entry[i].value);
             }
-            render_value(out, entry, "", total);
+            render_sample(out, entry->name, "", entry->labels, "", total);
         }
         at += same;
     }

@@ -9,9 +9,6 @@
  *      #define X(...) METRIC_ENTRY_OF(struct journal_metrics, __VA_ARGS__)
  *      const struct metric_description journal_metric_table[] = {JOURNAL_METRICS(X)};
  *
- *  What a module counts in microseconds, and names so, is rendered in seconds, Prometheus' own
- * unit: orderd_journal_sync_seconds.
- *
  *  The same names may be registered by several owners (one a thread): values with equal labels
  *  are added up when they are rendered. Values are relaxed atomics: any thread may read them, and
  *  a counter may be raised by any. */
@@ -58,9 +55,8 @@ struct metrics *metrics_create(void);
 void metrics_destroy(struct metrics *metrics);
 
 /** Registers the `count` values that `table` describes in `values`, under the names
- *  `orderd_<prefix>_<name>` (microseconds as seconds). `labels` is NULL or the inside of the
- * braces, such as `tier="redis"`; it, and the values, must outlive the registry. Call before the
- * threads start. */
+ *  `orderd_<prefix>_<name>`. `labels` is NULL or the inside of the braces, such as `tier="redis"`;
+ *  it, and the values, must outlive the registry. Call before the threads start. */
 void metrics_register(struct metrics *metrics, const char *prefix, const char *labels,
                       const struct metric_description *table, size_t count, const void *values);
 

@@ -162,9 +162,8 @@ static void write_spreads(const struct stats *stats, FILE *out) {
         char name[64];
         (void)snprintf(name, sizeof(name), "%s%.*s", spread.of_interval ? "" : "~",
                        (int)bytes_min_size(sample->name.size, 60), sample->name.data);
-        int digits = has_suffix(sample->name, "_seconds") ? 6 : 1;
-        fprintf(out, "%-40s %12.0f %12.*f %12.*f %12.*f\n", name, spread.count, digits, spread.mean,
-                digits, spread.p50, digits, spread.p99);
+        fprintf(out, "%-40s %12.0f %12.1f %12.1f %12.1f\n", name, spread.count, spread.mean,
+                spread.p50, spread.p99);
     }
 }
 

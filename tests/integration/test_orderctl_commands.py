@@ -223,8 +223,7 @@ def test_statistics_show_what_the_service_holds():
     assert stats["ready"] is True and stats["readiness"]["status"] == "ready", stats
     assert stats["metrics"]["orderd_store_created_total"] == 3, stats
     assert stats["per_second"]["orderd_http_requests_total"] > 0, stats
-    taken = stats["distributions"]["orderd_api_create_seconds"]
-    assert taken["count"] == 3 and 0 < taken["p50"] < 60 and 0 < taken["mean"] < 60, stats
+    assert stats["distributions"]["orderd_api_create_microseconds"]["count"] == 3, stats
     assert 0.2 <= stats["interval_seconds"] < 20, stats
     assert 60 < stats["bytes_an_order"] < 400, stats
     out = orderctl.run("stats", "--interval", "0", server=orderd).out

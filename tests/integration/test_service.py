@@ -231,9 +231,7 @@ def test_health_and_readiness():
         assert answer.status == 200 and answer.body == b"", answer
 
 
-SAMPLE = re.compile(
-    r'([a-z_:][a-z0-9_:]*)(?:\{([a-z]+="[^"]*"(?:,[a-z]+="[^"]*")*)\})? (\d+(?:\.\d*[1-9])?)'
-)
+SAMPLE = re.compile(r'([a-z_:][a-z0-9_:]*)(?:\{([a-z]+="[^"]*"(?:,[a-z]+="[^"]*")*)\})? (\d+)')
 
 
 def families_of(text):
@@ -253,20 +251,8 @@ def families_of(text):
             assert match and name is not None, f"no sample: {line!r}"
             suffixes = ("_bucket", "_sum", "_count") if families[name][0] == "histogram" else ("",)
             assert match[1] in [name + suffix for suffix in suffixes], (name, line)
-            value = float(match[3])
-            is_time = name.endswith(("_seconds", "_seconds_total"))
-            assert value == int(value) or is_time and match[1].endswith((name, "_sum")), line
-            families[name][1].append((match[1], match[2], value))
+            families[name][1].append((match[1], match[2], int(match[3])))
     return families
-
-
-def check_names(families):
-    """What `promtool check metrics` asks of names, and OpenMetrics: a counter is known without its
-    ending there."""
-    for name, (kind, _) in families.items():
-        assert name.endswith("_total") == (kind == "counter"), (name, kind)
-        assert not re.search("milli|micro|nano|minute|hour|kilo|mega", name), name
-        assert name.removesuffix("_total") not in families or kind != "counter", name
 
 
 def check_histogram(name, samples):
@@ -291,9 +277,11 @@ def test_metrics_have_help_and_type_and_count_what_happens():
     before = orderd.get("/metrics")
     assert before.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8", before
     families = families_of(before.body.decode())
-    check_names(families)
     for name, (kind, samples) in families.items():
         assert name.startswith("orderd_") and samples, name
+        assert (kind == "counter") == name.endswith("_total"), (name, kind)
+        # OpenMetrics knows a counter without its ending: no gauge may have that name.
+        assert kind != "counter" or name.removesuffix("_total") not in families, name
         names = [(sample, labels) for sample, labels, _ in samples]
         assert len(names) == len(set(names)), names
         if kind == "histogram":
