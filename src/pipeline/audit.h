@@ -57,7 +57,8 @@
     X(uint64, two_homes_seconds, "900", "1..86400", start,                                         \
       "Time since its last change for which a final order may be in the store and the archive")    \
     X(text, query_instances, "", "", start,                                                        \
-      "Query instances whose answers are looked at, as host:port,host:port; empty: none")          \
+      "Query instances whose answers are looked at, as host:port,host:port, at most 16; empty: "   \
+      "none")                                                                                      \
     X(uint64, query_timeout_ms, "2000", "100..60000", start,                                       \
       "Time that a query instance has for an answer")
 
