@@ -167,6 +167,7 @@ class MariaDb(Server):
             "SERVER_ID": number + 1,
             "USER": getpass.getuser(),
             "BUFFER_POOL": pool,
+            "TEMPORARY": self.conf,
         }
 
     def command(self):
