@@ -1,11 +1,11 @@
 /** The port query_view over HTTP: what query instances answer to POST /v1/batch/get and
  *  /v1/batch/statuses.
  *
- *  One thread for all instances, by libcurl, which never blocks it: requests come through a
- * mailbox, and two of an instance are under way at once, on connections that stay open. Each has
- *  `timeout_us` for everything. An instance that did not answer rests, 250 ms at first and twice as
- *  long each time, up to 8 s; what is asked of it meanwhile is UNAVAILABLE at once. Every failure
- * is logged with its name, at most once a second.
+ *  One thread for all instances, by libcurl, which never blocks it. Requests come through a
+ *  mailbox; two of an instance are under way at once, on connections that stay open. Each has
+ *  `timeout_us` for everything. An instance that did not answer rests, 250 ms at first and twice
+ *  as long each time, up to 8 s; what is asked of it meanwhile is UNAVAILABLE at once. Failures
+ *  are logged with its name, through a limit.
  *
  *  What an instance sends is not trusted: only HTTP, no redirections, no proxies, an answer of
  *  exactly the size that it must have; one that is no answer (query_answer.h) counts as none. */
