@@ -112,7 +112,7 @@ static bool denies(const struct audit_answer *answer, const struct order_record 
 }
 
 /** The archive's row against what the cache has, where nobody saw how the order ended. Nothing
- * comes after the end, so one of both is false: what the row says is not spread by a repair. */
+ *  comes after the end, so one of both is false: what the row says is not spread by a repair. */
 static audit_kinds judge_unwitnessed(const struct audit_view *view) {
     return denies(&view->cache, &view->archive.order) ? AUDIT_BIT(AUDIT_CONFLICT) : 0;
 }

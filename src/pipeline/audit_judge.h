@@ -115,10 +115,10 @@ audit_kinds audit_judge_instance(const struct audit_answer *answer,
 
 /** Of the disagreements that the first look saw, those that are still there at the second. An entry
  *  or an answer that is stale, but not as far behind as the first look, is only on its way. An
- * entry that is forged anew each time stays forged: what a look reads from the cache is never ahead
- * of what it then reads from the store. What an instance answered at the first look is forged only
- * if it still is when compared with the truth of the second: it was asked after that of the first.
- */
+ *  entry that is forged anew each time stays forged: what a look reads from the cache is never
+ *  ahead of what it then reads from the store. What an instance answered at the first look is
+ *  forged only if it still is when compared with the truth of the second: it was asked after that
+ *  of the first. */
 audit_kinds audit_confirm(const struct audit_view *first, audit_kinds first_kinds,
                           const struct audit_view *second, audit_kinds second_kinds,
                           const struct audit_evidence *evidence);
