@@ -1,5 +1,6 @@
 #include "orderd/program_options.h"
 
+#include "adapter/query_http/query_http.h"
 #include "orderd/listen_address.h"
 
 #include <getopt.h>
@@ -211,16 +212,20 @@ static bool check_addresses(const struct program_options *options, struct fault 
     return true;
 }
 
-/** Judges what each server's options come to; names in them are looked up. */
+/** Judges what each server's options come to; names in them are looked up, but for those of query
+ *  instances. */
 static bool check_servers(const struct program_options *options, struct fault *fault) {
     struct mariadb_settings mariadb;
     struct redis_settings redis;
     struct cassandra_terms cassandra;
+    struct query_http_settings instances;
     return mariadb_settings_read(&options->mysql, getenv(MARIADB_PASSWORD_VARIABLE), &mariadb,
                                  fault) &&
            redis_settings_read(&options->redis, getenv(REDIS_PASSWORD_VARIABLE), &redis, fault) &&
            cassandra_options_read(&options->cassandra, getenv("ORDERD_CASSANDRA_PASSWORD"),
-                                  &cassandra, fault);
+                                  &cassandra, fault) &&
+           query_http_settings_read(options->audit.query_instances.text,
+                                    options->audit.query_timeout_ms, &instances, fault);
 }
 
 static bool check_combinations(const struct program_options *options, struct order_terms *terms,

@@ -155,6 +155,7 @@ def test_a_clusters_servers_are_judged_before_the_start():
         ("[mysql]\nshards = here\n", 2, "mysql.shards: expected"),
         ("[redis]\nnodes = 127.0.0.1\n", 2, "redis.nodes: expected"),
         ("[cassandra]\n\nhosts = 127.0.0.1:99999\n", 3, "cassandra.hosts: "),
+        ("[audit]\nquery_instances = a:80,b\n", 2, "audit.query_instances: expected host:port"),
     ):
         path = config_file(text)
         run_orderd("--config", path, "--check-config")  # nothing of it is used embedded
