@@ -128,7 +128,6 @@ static void respond_scan(struct api *api, struct http_exchange *exchange,
         .status = 422,
         .detail = "the body has members that are missing, unknown or invalid",
         .errors = &scanner->errors,
-        .errors_max = PROBLEM_ERRORS_MAX,
     };
     problem_respond(exchange, &problem);
 }
@@ -363,7 +362,6 @@ static void respond_bad_time(struct http_exchange *exchange, const struct order_
         .status = 422,
         .detail = "the change has a time that it cannot have",
         .errors = &errors,
-        .errors_max = PROBLEM_ERRORS_MAX,
     };
     problem_respond(exchange, &problem);
 }

@@ -78,19 +78,27 @@ static void update_metrics(struct program *program) {
                atomic_load_explicit(&program->log.lines_dropped, memory_order_relaxed));
 }
 
+/** Takes over what may change while the process runs; says where something else has changed. */
+static void apply(struct program *program, const struct program_options *next) {
+    struct fault fault;
+    bool all = config_differs_only_live(&program->options.config, &next->config, &fault);
+    program->options.server.log_level = next->server.log_level;
+    atomic_store_explicit(&program->log.minimum_level,
+                          (int)program_options_log_level(&program->options), memory_order_relaxed);
+    log_info(&program->log, "config", "read again");
+    if (!all) {
+        log_warning(&program->log, "config", "not applied: %s", fault.text);
+    }
+}
+
 /** Applies what a reload may change; keeps everything where the new configuration is refused. */
 static void reload(struct program *program) {
     struct program_options *next = malloc(sizeof(*next));
     struct order_terms terms;
     struct fault fault = {"no memory"};
     if (next != NULL && program_options_load(next, &program->line, &fault) &&
-        program_options_check(next, &terms, &fault) &&
-        config_differs_only_live(&program->options.config, &next->config, &fault)) {
-        program->options.server.log_level = next->server.log_level;
-        atomic_store_explicit(&program->log.minimum_level,
-                              (int)program_options_log_level(&program->options),
-                              memory_order_relaxed);
-        log_info(&program->log, "config", "read again");
+        program_options_check(next, &terms, &fault)) {
+        apply(program, next);
     } else {
         log_error(&program->log, "config", "not applied: %s", fault.text);
     }

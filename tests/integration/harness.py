@@ -151,7 +151,8 @@ class Orderd(Service):
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise AssertionError(f"orderd ended at the start: {self.process.returncode}")
+                last = self.log().splitlines()[-3:]
+                raise AssertionError(f"orderd ended at the start: {self.process.returncode}: {last}")
             try:
                 if self.get("/readyz").status == 200:
                     return

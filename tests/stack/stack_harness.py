@@ -382,10 +382,13 @@ class Orderd(harness.Orderd):
     def __init__(self, roles, *settings, **others):
         if not harness.has_option("mysql", "shards"):
             skip("this orderd has no store on MariaDB")
-        layout.write_private(configuration_path(), configuration())
         arguments = ("--config", str(configuration_path()))
         roles = f"server.roles={roles}"
         super().__init__(roles, *settings, arguments=arguments, **others)
+
+    def start(self, wait=True):
+        layout.write_private(configuration_path(), configuration())  # gone after each test
+        super().start(wait)
 
     def metrics(self):
         """What /metrics shows, as {name: value}; labels are part of the name."""
