@@ -665,6 +665,14 @@ def test_without_one_shard_no_instance_is_ready_and_the_other_shard_is_still_ser
     stack.wait_for(lambda: front.get("/readyz").status == 200, WITHIN_SECONDS, "the service")
 
 
+def test_the_checker_looks_at_both_query_instances():
+    def answering():
+        shown = stack.part("pipeline-1").get("/metrics").body.decode()
+        return re.findall(r"^orderd_query_view_up\{.*\} (\d)$", shown, re.M) == ["1", "1"]
+
+    stack.wait_for(answering, WITHIN_SECONDS, "answers for the checker")
+
+
 def test_all_of_it_ends_in_order_the_front_first():
     stack.kill("nginx")
     stack.start("nginx")  # none of its processes was left, or the port would be taken

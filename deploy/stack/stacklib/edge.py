@@ -103,6 +103,11 @@ class Query(Instance):
 class Pipeline(Instance):
     roles = BACKGROUND
 
+    @property
+    def settings(self):
+        """The checker looks at what the query instances answer, too."""
+        return (("audit.query_instances", ",".join(one.address for one in QUERIES)),)
+
 
 class HaProxy(Server):
     templates = (("haproxy.cfg.in", "haproxy.cfg"), ("haproxy-limits.map.in", "limits.map"))
