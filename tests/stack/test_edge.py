@@ -670,6 +670,7 @@ def test_the_checker_looks_at_both_query_instances():
         shown = stack.part("pipeline-1").get("/metrics").body.decode()
         return re.findall(r"^orderd_query_view_up\{.*\} (\d)$", shown, re.M) == ["1", "1"]
 
+    orders.create(stack.front())  # it asks for orders that there are
     stack.wait_for(answering, WITHIN_SECONDS, "answers for the checker")
 
 
