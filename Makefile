@@ -8,6 +8,7 @@ JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 SEEDS ?= 500
 ONLY ?=
+STACK ?=
 
 # Configures a build directory once; after that ninja itself notices changed build files. A set-up
 # that broke off leaves a directory without build.ninja, which meson would not set up again.
@@ -91,9 +92,13 @@ fuzz_options := -Dfuzz=true -Db_sanitize=address$(comma)undefined -Db_lundef=fal
 # --- The real servers ---
 
 .PHONY: stack
-stack: ## Starts MariaDB, Redis Cluster, Kafka and Cassandra on this machine (docs/stack.md)
+stack: ## Starts MariaDB, Redis Cluster, Kafka and Cassandra on this machine; STACK=full: the service, too
 	@tools/install-dependencies stack
-	@deploy/stack/stack start
+ifeq ($(STACK),full)
+	$(call configure,build,)
+	@ninja -C build -j $(JOBS) product
+endif
+	@STACK=$(STACK) deploy/stack/stack start
 
 .PHONY: test-stack
 test-stack: ## Runs the tests that need the real servers (ONLY=text: those with it in their name)

@@ -185,8 +185,13 @@ class Orderd(Server):
         wait_for(lambda: self.metric("orderd_process_orders") == self.orders, 10, what)
 
     def read_ids(self):
-        data = self.ids.read_bytes()
-        return [int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data), 8)]
+        return read_ids(self.ids)
+
+
+def read_ids(path):
+    """The ids of a file that `orderctl bench load --ids` has written."""
+    data = pathlib.Path(path).read_bytes()
+    return [int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data), 8)]
 
 
 class Redis(Server):

@@ -10,7 +10,7 @@ import time
 
 from suite.outcome import ROOT
 from suite.report import Row
-from suite.servers import Wrong, run_json
+from suite.servers import Wrong, pinned, run_json
 
 sys.path.insert(0, str(ROOT / "tests" / "stack"))
 import stack_harness as real  # noqa: E402  (with it come the clients of the servers)
@@ -19,6 +19,7 @@ FAILURES = (AssertionError, real.MysqlError, real.RedisError, real.KafkaError, r
             real.layout.StackError)  # fmt: skip
 KINDS = ("mariadb", "redis", "kafka", "cassandra")
 CHANGES = "orders.changes"
+BATCH = 4096  # orders or ids in one request
 
 
 def variable(name, otherwise):
@@ -43,10 +44,16 @@ class Orderd(real.harness.Orderd):
         count = self.metric(f"{histogram}_count")
         return self.metric(f"{histogram}_sum") / count if count else 0
 
-    def bench(self, kind, *arguments):
-        """Runs `orderctl bench` against it; a wrong answer is an error."""
-        program = real.harness.program("orderctl")
-        return run_json([program, "bench", kind, *arguments, "--server", self.url, "--json"])
+    def bench(self, kind, *arguments, core=None):
+        """Runs `orderctl bench` against it, on one processor where `core` says so; a wrong answer is an
+        error."""
+        command = [real.harness.program("orderctl"), "bench", kind, *arguments, "--server", self.url, "--json"]
+        return run_json(command if core is None else pinned(core, *command))
+
+    def pin(self, core):
+        """Has every thread of it on one processor from now on."""
+        real.subprocess.run(["taskset", "-a", "-p", "-c", str(core), str(self.process.pid)], check=True,
+                            stdout=real.subprocess.DEVNULL)  # fmt: skip
 
     def memory(self):
         return memory_of(self.process.pid)
@@ -80,6 +87,7 @@ class StackBench:
         self.references = variable("BENCH_REFERENCES", 0)
         self.relay_changes = variable("BENCH_RELAY_CHANGES", 40_000 if quick else 300_000)
         self.lag_seconds = variable("BENCH_LAG_SECONDS", 5 if quick else 30)
+        self.memory_orders = variable("BENCH_MEMORY_ORDERS", 100_000 if quick else 1_000_000)
         self.archive_orders = variable("BENCH_ARCHIVE_ORDERS", 40_000 if quick else 200_000)
         self.rows = []
         self.configuration = work / "orderd.conf"

@@ -9,11 +9,10 @@ import subprocess
 import time
 
 import relay_rate
-from suite import lag, stack
-from suite.servers import Wrong, run_json
-from suite.stack import real
+from suite import lag, stack, stack_reads
+from suite.servers import Wrong, read_ids, run_json
+from suite.stack import BATCH, real
 
-BATCH = 4096  # orders or ids in one request
 LOADER_BATCH = 2000  # rows a transaction, as mysql.create_batch
 LOADER_CONNECTIONS = (1, 2, 4)
 SINGLES = 300
@@ -29,7 +28,8 @@ LAG_HISTOGRAMS = (
     "orderd_cache_lag_microseconds",
     "orderd_redis_request_microseconds",
 )
-CACHED_ORDERS = 200_000
+ENDS_RATE = 2000
+ARCHIVED = "orders.archived"
 DEBEZIUM_TOPIC = "debezium.orders.orders"
 LONG = 300  # seconds
 
@@ -301,39 +301,6 @@ def cache_catchup(bench):
                 raise Wrong(f"expected {count} orders in Redis, found {stack.cached_orders(cluster)}")
 
 
-def redis_tier(bench):
-    bench.fresh()
-    row = bench.row("redis-tier", "orders read from Redis over HTTP batches", "/s",
-                    peer_name="redis-benchmark, GET", goal=0.8, goal_is_ratio=True)  # fmt: skip
-    ids = bench.work / "cached-ids"
-    port = real.layout.address("redis-1").rpartition(":")[2]
-    with real.redis_cluster() as cluster:
-        with bench.orderd("command", "mysql.queue_orders=65536") as server:
-            server.bench("load", "--orders", CACHED_ORDERS, "--ids", ids, "--batch", BATCH)
-            stack.wait_until(lambda: stack.cached_orders(cluster) == CACHED_ORDERS, 30, "the orders in Redis")
-        redis_benchmark(port, "set", 4 * CACHED_ORDERS)
-        with bench.orderd("query", "memory.budget_mb=24") as server:
-            for run in range(bench.runs):
-                bench.turn(row, run)
-                hits = server.metric("orderd_redis_hits_total")
-                result = server.bench("get", "--ids", ids, "--batch", BATCH, "--connections", 4, "--depth", 2,
-                                      "--seconds", bench.seconds)  # fmt: skip
-                from_redis = server.metric("orderd_redis_hits_total") - hits
-                row.notes.setdefault("from_redis", []).append(round(from_redis / result["ops"], 3))
-                row.ours.append(result["ops_per_s"])
-                row.peer.append(redis_benchmark(port, "get", 2 * CACHED_ORDERS))
-
-
-def redis_benchmark(port, command, count):
-    """One thread, a connection a master, 256 commands in each pipeline, values of 128 bytes."""
-    said = subprocess.run(
-        ["redis-benchmark", "-p", str(port), "--cluster", "-t", command, "-n", str(count), "-r",
-         str(CACHED_ORDERS), "-d", "128", "-P", "256", "-c", "3", "--csv"],
-        capture_output=True, text=True, timeout=LONG, check=True,
-    ).stdout  # fmt: skip
-    return float(said.splitlines()[-1].split('","')[1].strip('"'))
-
-
 # --- The archive. ---
 
 
@@ -355,11 +322,49 @@ def archive(bench):
         row.peer.append(found["orders_per_s"]["verified_1"])
 
 
+def archived_after(bench):
+    """From the COMMIT that ends an order until `orders.archived` says that Cassandra has it, was read back
+    and compared: the whole way of binlog, relay, Kafka and archive."""
+    bench.fresh()
+    row = bench.row("archived-after", f"final to archived at {ENDS_RATE:,} ends/s, 99 of 100 within", "us")
+    count = ENDS_RATE * bench.lag_seconds
+    ids = bench.work / "ended-ids"
+    with bench.orderd("command", "mysql.queue_orders=65536") as server:
+        server.bench("load", "--orders", count, "--ids", ids, "--batch", BATCH)
+    with bench.orderd("relay,archive"), real.kafka() as kafka:
+        stack.wait_until(lambda: stack.messages(kafka) >= count, LONG, f"{count} orders in Kafka", 0.1)
+        bench.turn(row, 0)
+        ahead = time.time() - time.monotonic()
+        done, rate = lag.commit_all(read_ids(ids), ENDS_RATE)
+        stack.wait_until(lambda: stack.messages(kafka, ARCHIVED) >= count, LONG, f"{count} orders archived", 0.1)
+        bench.turn(row, 0)
+        when = archived_times()
+    after = [(acknowledged, when[one] - ahead - acknowledged) for part, _, acknowledged in done for one in part]
+    after = [one for _, one in sorted(after)]
+    part = len(after) // LAG_PARTS
+    for number in range(LAG_PARTS):
+        row.ours.append(1e6 * lag.quantile(after[number * part : (number + 1) * part], 0.99))
+    row.notes["rate"] = round(rate)
+    row.notes["from_acknowledged_commit_us"] = quantiles(after)
+
+
+def archived_times():
+    """{order id: when its message of `orders.archived` was written, in seconds since 1970}"""
+    text = subprocess.run(
+        ["kcat", "-b", real.env("KAFKA_BROKERS"), "-C", "-t", ARCHIVED, "-e", "-q", "-f", "%k %T\n"],
+        capture_output=True, text=True, timeout=LONG, check=True,
+    ).stdout  # fmt: skip
+    pairs = (line.split() for line in reversed(text.splitlines()))  # of a repeated one the first counts
+    return {int(order_id): int(time_ms) / 1000 for order_id, time_ms in pairs}
+
+
 GROUPS = (
     (mysql_create, ("mysql-create", "mysql-create-redis", "mysql-create-more")),
     (relay, ("relay", "relay-memory")),
     (cache_lag, ("cache-lag",)),
     (cache_catchup, ("cache-catchup", "relay-live")),
-    (redis_tier, ("redis-tier",)),
+    (stack_reads.redis_tier, ("redis-tier", "redis-tier-single")),
+    (stack_reads.memory_tier, ("memory-statuses", "memory-single")),
     (archive, ("archive",)),
+    (archived_after, ("archived-after",)),
 )

@@ -35,7 +35,7 @@ _orderctl_options() {
 # _orderctl_is_flag OPTION: true where no value follows it.
 _orderctl_is_flag() {
     case $1 in
-    --json | --help | --changes | --allow-absent | --any-value) return 0 ;;
+    --json | --help | --changes | --allow-absent | --any-value | --scatter) return 0 ;;
     esac
     return 1
 }

@@ -6,8 +6,8 @@
 
 #include <stdlib.h>
 
-/* Problems of a batch's lines: a thousand of them, each with a few field errors. */
-#define BULK_TEXT_BYTES ((size_t)900 * 1024)
+/* Problems of a batch's lines: never more than an answer. */
+#define BULK_TEXT_BYTES HTTP_ANSWER_BYTES_MAX
 
 const struct config_option api_option_table[] = {
 #define X(...) CONFIG_ENTRY_OF(struct api_options, __VA_ARGS__)
@@ -151,6 +151,8 @@ static size_t judge_head(struct http_handler *handler, struct http_exchange *exc
         problem_respond_plain(exchange, 400,
                               "an order id is 1 to 19 digits without a leading zero, at most "
                               "9223372036854775807");
+    } else if (head->method == HTTP_METHOD_UNKNOWN) {
+        problem_respond_plain(exchange, 501, "the method is not known here");
     } else if (!takes_method(target.resource, head->method)) {
         struct problem problem = {
             .status = 405,

@@ -17,7 +17,7 @@
     X(uint64, streams_max, "1024", "1..1000000", start,                                            \
       "Event streams that may be open at once, for each thread")                                   \
     X(uint64, batches_max, "32", "1..1024", start,                                                 \
-      "Batches that may be in work at once, for each thread; 1.2 MiB each")
+      "Batches that may be in work at once, for each thread; up to 2.2 MiB each")
 
 struct api_options {
     API_OPTIONS(CONFIG_FIELD)

@@ -48,6 +48,7 @@ struct api_bulk {
     uint64_t *hashes;            /* API_BATCH_RECORDS_MAX; ids of a look-up */
     uint8_t *results;            /* API_BATCH_RECORDS_MAX */
     struct text texts;           /* problems of lines */
+    size_t spare_bytes;          /* what longer problems may take of the answer */
 };
 
 struct api_streams;

@@ -5,6 +5,13 @@
 
 #define ITEM_ANSWER_BYTES 16
 
+/** A line of an answer: what stands around its order or problem, and an order or a problem that is
+ *  no longer than one. Longer problems share what all lines leave of the answer. */
+#define LINE_FRAME_BYTES 32
+#define LINE_CONTENT_BYTES ORDER_JSON_BYTES_MAX
+#define LINE_BYTES_MAX (LINE_FRAME_BYTES + LINE_CONTENT_BYTES)
+_Static_assert(API_BATCH_LINES_MAX *LINE_BYTES_MAX < HTTP_ANSWER_BYTES_MAX, "some is left");
+
 /** The answer to one record of a binary create. */
 struct record_answer {
     uint64_t order_id;
@@ -135,12 +142,20 @@ void api_batch_records(struct api *api, struct http_exchange *exchange, struct s
 static void keep_problem(struct api_bulk *bulk, struct api_item *item,
                          const struct problem *problem) {
     size_t at = bulk->texts.size;
-    problem_write(&bulk->texts, problem);
-    assert(!bulk->texts.truncated); /* a thousand of the longest fit */
+    size_t room = LINE_CONTENT_BYTES + bulk->spare_bytes;
+    struct text text =
+        text_over(bulk->texts.data + at, bytes_min_size(room, bulk->texts.capacity - at));
+    problem_write(&text, problem);
+    assert(
+        !text.truncated); /* LINE_CONTENT_BYTES are enough but for errors, which may be left out */
+    if (text.size > LINE_CONTENT_BYTES) {
+        bulk->spare_bytes -= text.size - LINE_CONTENT_BYTES;
+    }
+    bulk->texts.size += text.size;
     *item = (struct api_item){
         .code = (uint16_t)problem->status,
         .text_at = (uint32_t)at,
-        .text_size = (uint32_t)(bulk->texts.size - at),
+        .text_size = (uint32_t)text.size,
     };
 }
 
@@ -154,7 +169,7 @@ static bool gather_line(struct api_bulk *bulk, struct api_item *item, struct sli
         return false;
     }
     char detail[128];
-    struct problem problem = {.status = 422, .errors_max = PROBLEM_LINE_ERRORS_MAX};
+    struct problem problem = {.status = 422};
     switch (order_scan_create(scanner, line, bulk->api->terms->currency, draft)) {
     case ORDER_SCAN_OK:
         return true;
@@ -173,7 +188,8 @@ static bool gather_line(struct api_bulk *bulk, struct api_item *item, struct sli
     return false;
 }
 
-/** Takes one line off the front, without its line feed. */
+/** Takes one line off the front, without what ends it: a line feed, and a carriage return before
+ *  it. The last line may have neither. */
 static struct slice take_line(struct slice *body) {
     const char *end = memchr(body->data, '\n', body->size);
     size_t size = end == NULL ? body->size : (size_t)(end - body->data);
@@ -181,6 +197,9 @@ static struct slice take_line(struct slice *body) {
     size_t skipped = end == NULL ? size : size + 1;
     body->data += skipped;
     body->size -= skipped;
+    if (line.size > 0 && line.data[line.size - 1] == '\r') {
+        line.size--;
+    }
     return line;
 }
 
@@ -254,10 +273,9 @@ static void lines_created(struct port_request *request) {
         api_bulk_give_back(bulk);
         return;
     }
-    /* Problems lie ready; any other line is shorter than the longest order and its frame. */
-    size_t room = bulk->texts.size + bulk->count * ORDER_JSON_BYTES_MAX;
-    if (!http_respond_begin(exchange, &answer, bytes_min_size(room, HTTP_ANSWER_BYTES_MAX),
-                            &body)) {
+    size_t room = HTTP_ANSWER_BYTES_MAX;
+    room = bytes_min_size(room, bulk->texts.size + bulk->count * LINE_BYTES_MAX);
+    if (!http_respond_begin(exchange, &answer, room, &body)) {
         problem_respond_plain(exchange, 503, "no buffer for the answer is free now");
         api_bulk_give_back(bulk);
         return;
@@ -265,6 +283,7 @@ static void lines_created(struct port_request *request) {
     for (size_t i = 0; i < bulk->count; i++) {
         write_line(&body, bulk, &bulk->items[i]);
     }
+    assert(!body.truncated); /* the problems had their share, any other line has LINE_BYTES_MAX */
     http_respond_end(exchange, body.size);
     api_bulk_give_back(bulk);
 }
@@ -293,6 +312,7 @@ void api_batch_lines(struct api *api, struct http_exchange *exchange, struct sli
         return;
     }
     bulk->count = count;
+    bulk->spare_bytes = HTTP_ANSWER_BYTES_MAX - count * LINE_BYTES_MAX;
     metric_add(&api->metrics.batch_items_total, count);
     gather_lines(bulk, body);
     submit(bulk, (struct port_request){.done = lines_created, .mailbox = api->mailbox});

@@ -128,7 +128,6 @@ static void respond_scan(struct api *api, struct http_exchange *exchange,
         .status = 422,
         .detail = "the body has members that are missing, unknown or invalid",
         .errors = &scanner->errors,
-        .errors_max = PROBLEM_ERRORS_MAX,
     };
     problem_respond(exchange, &problem);
 }
@@ -363,7 +362,6 @@ static void respond_bad_time(struct http_exchange *exchange, const struct order_
         .status = 422,
         .detail = "the change has a time that it cannot have",
         .errors = &errors,
-        .errors_max = PROBLEM_ERRORS_MAX,
     };
     problem_respond(exchange, &problem);
 }
@@ -406,27 +404,18 @@ static void changed(struct command_change *change) {
     api_task_give_back(task);
 }
 
-/** A malformed If-Match is judged after the order's existence. */
-static void if_match_refused(struct query_get *get) {
-    struct api_task *task = CONTAINER_OF(get, struct api_task, get);
+/** A malformed If-Match is judged after the order's existence, which only the change itself finds
+ *  out where this process has no role for queries. It was made with a condition that no version
+ *  meets. */
+static void if_match_refused(struct command_change *change) {
+    struct api_task *task = CONTAINER_OF(change, struct api_task, change);
     struct http_exchange *exchange = api_exchange(task->api, task->handle);
-    if (exchange != NULL && get->result == ORDER_RESULT_ABSENT) {
-        api_respond_unsettled(exchange, get->result, get->order_id);
+    if (exchange != NULL && change->result == ORDER_RESULT_ABSENT) {
+        api_respond_unsettled(exchange, change->result, change->change.order_id);
     } else if (exchange != NULL) {
         problem_respond_plain(exchange, 400, "If-Match: expected \"version\", a list, or *");
     }
     api_task_give_back(task);
-}
-
-static void refuse_if_match(struct api *api, struct http_exchange *exchange, uint64_t order_id) {
-    struct api_task *task = api_task_take(api, exchange);
-    if (task == NULL) {
-        return;
-    }
-    task->get = (struct query_get){.order_id = order_id, .done = if_match_refused};
-    if (query_get(api->query, &task->get)) {
-        if_match_refused(&task->get);
-    }
 }
 
 void api_change_order(struct api *api, struct http_exchange *exchange, const struct http_head *head,
@@ -439,16 +428,16 @@ void api_change_order(struct api *api, struct http_exchange *exchange, const str
         respond_scan(api, exchange, status);
         return;
     }
-    if (!parameter_read_if_match(head, &change.match)) {
-        refuse_if_match(api, exchange, order_id);
-        return;
+    bool well_formed = parameter_read_if_match(head, &change.match);
+    if (!well_formed) {
+        change.match = (struct order_match){.required = true};
     }
     struct api_task *task = api_task_take(api, exchange);
     if (task == NULL) {
         return;
     }
     task->change.change = change;
-    task->change.done = changed;
+    task->change.done = well_formed ? changed : if_match_refused;
     if (!command_change(api->command, &task->change)) {
         problem_respond_plain(exchange, 503, "too many changes are in work");
         api_task_give_back(task);

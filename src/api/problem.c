@@ -1,5 +1,7 @@
 #include "api/problem.h"
 
+#include <assert.h>
+
 /* A longer name of a member is not repeated to whoever sent it. */
 #define FIELD_NAME_SHOWN_MAX 64
 
@@ -48,16 +50,33 @@ static void write_field_name(struct text *out, struct slice field) {
     }
 }
 
-static void write_errors(struct text *out, const struct order_errors *errors, size_t errors_max) {
+static void write_error(struct text *out, const struct order_field_error *error) {
+    text_append_literal(out, "{\"field\":\"");
+    write_field_name(out, error->field);
+    text_append_literal(out, "\",\"detail\":\"");
+    text_append_slice(out, slice_from_text(error->detail));
+    text_append_literal(out, "\"}");
+}
+
+/** Writes as many as there is room for, and room for what ends the array and the problem. */
+static void write_errors(struct text *out, const struct order_errors *errors) {
+    size_t capacity = out->capacity;
     text_append_literal(out, ",\"errors\":[");
-    for (size_t i = 0; i < errors->count && i < errors_max; i++) {
-        text_append_slice(out, i == 0 ? SLICE_LITERAL("{\"field\":\"")
-                                      : SLICE_LITERAL(",{\"field\":\""));
-        write_field_name(out, errors->items[i].field);
-        text_append_literal(out, "\",\"detail\":\"");
-        text_append_slice(out, slice_from_text(errors->items[i].detail));
-        text_append_literal(out, "\"}");
+    if (out->truncated || capacity - out->size < strlen("]}")) {
+        out->truncated = true;
+        return;
     }
+    out->capacity -= strlen("]}");
+    for (size_t i = 0; i < errors->count && !out->truncated; i++) {
+        size_t whole = out->size;
+        if (i > 0) {
+            text_append_char(out, ',');
+        }
+        write_error(out, &errors->items[i]);
+        out->size = out->truncated ? whole : out->size;
+    }
+    out->truncated = false;
+    out->capacity = capacity;
     text_append_char(out, ']');
 }
 
@@ -70,7 +89,7 @@ void problem_write(struct text *out, const struct problem *problem) {
     text_append_json_escaped(out, slice_from_text(problem->detail));
     text_append_char(out, '"');
     if (problem->errors != NULL) {
-        write_errors(out, problem->errors, problem->errors_max);
+        write_errors(out, problem->errors);
     }
     if (problem->order_id != 0) {
         text_append_literal(out, ",\"order_id\":\"");
@@ -110,13 +129,7 @@ void problem_respond(struct http_exchange *exchange, const struct problem *probl
         return; /* the exchange is over: an answer of this size always has room */
     }
     problem_write(&body, problem);
-    if (body.truncated) {
-        /* Too much to tell: say the essential. */
-        struct problem short_problem = {.status = problem->status, .detail = problem->detail};
-        body.size = 0;
-        body.truncated = false;
-        problem_write(&body, &short_problem);
-    }
+    assert(!body.truncated);
     http_respond_end(exchange, body.size);
 }
 

@@ -6,27 +6,22 @@
 #include "net/http_server.h"
 #include "order/json.h"
 
-/** Enough for any problem that carries no order. */
+/** Enough for any problem, with its order or all of its errors. */
 #define PROBLEM_BYTES_MAX 3584
-
-/** Field errors that are told of one order, and of one line of a batch. */
-#define PROBLEM_ERRORS_MAX 12
-#define PROBLEM_LINE_ERRORS_MAX 3
 
 /** What a problem may say beside its status and detail. */
 struct problem {
     unsigned status;
     const char *detail;
     const struct order_errors *errors; /* NULL: none */
-    size_t errors_max;
-    uint64_t order_id;                /* 0: none */
-    uint32_t version;                 /* 0: none */
-    const struct order_record *order; /* NULL: none */
-    int64_t timeout_us;               /* for the order's expires_at */
-    const char *allow;                /* value of the Allow field; NULL: none */
+    uint64_t order_id;                 /* 0: none */
+    uint32_t version;                  /* 0: none */
+    const struct order_record *order;  /* NULL: none */
+    int64_t timeout_us;                /* for the order's expires_at */
+    const char *allow;                 /* value of the Allow field; NULL: none */
 };
 
-/** Appends the problem's JSON. */
+/** Appends the problem's JSON. Errors for which there is no room are left out. */
 void problem_write(struct text *out, const struct problem *problem);
 
 /** Answers with it; a 503 says when to come back. */

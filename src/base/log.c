@@ -65,13 +65,30 @@ void log_write(struct log *log, enum log_level level, const char *component, con
     va_end(arguments);
 }
 
+/** True where one more line may be written, which is then spent. */
+static bool may_speak(struct log_limit *limit, int64_t now_us) {
+    const int64_t line_us = 1000000;
+    int64_t earned = (now_us - limit->refilled_us) / line_us;
+    if (earned >= limit->spent) {
+        limit->spent = 0;
+        limit->refilled_us = now_us;
+    } else {
+        limit->spent -= (uint32_t)earned;
+        limit->refilled_us += earned * line_us;
+    }
+    if (limit->spent >= LOG_LIMIT_BURST) {
+        return false;
+    }
+    limit->spent++;
+    return true;
+}
+
 void log_write_limited(struct log *log, struct log_limit *limit, enum log_level level,
                        const char *component, const char *format, ...) {
     if (is_silent(log, level)) {
         return;
     }
-    int64_t now_us = clock_monotonic_us();
-    if (now_us < limit->quiet_until_us) {
+    if (!may_speak(limit, clock_monotonic_us())) {
         limit->suppressed++;
         return;
     }
@@ -79,6 +96,5 @@ void log_write_limited(struct log *log, struct log_limit *limit, enum log_level 
     va_start(arguments, format);
     write_line(log, level, component, format, arguments, limit->suppressed);
     va_end(arguments);
-    limit->quiet_until_us = now_us + 1000000;
     limit->suppressed = 0;
 }

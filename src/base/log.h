@@ -17,10 +17,15 @@ struct log {
     _Atomic uint64_t lines_dropped;
 };
 
-/** Lets one call site speak at most once a second and says how often it was silent. Zeroed at the
- *  start; used by one thread. */
+/* Lines that a call site with a limit may write at once after a time of silence: enough for each of
+ * a handful of orders to be named, too few to fill a disk. */
+#define LOG_LIMIT_BURST 32
+
+/** Lets one call site speak once a second, and up to LOG_LIMIT_BURST times at once where it was
+ *  silent before; says how often it was kept back. Zeroed at the start; used by one thread. */
 struct log_limit {
-    int64_t quiet_until_us;
+    int64_t refilled_us; /* up to when `spent` was lowered, one a second */
+    uint32_t spent;      /* of LOG_LIMIT_BURST */
     uint64_t suppressed;
 };
 
@@ -29,7 +34,7 @@ void log_init(struct log *log, int fd, enum log_level minimum_level);
 void log_write(struct log *log, enum log_level level, const char *component, const char *format,
                ...) __attribute__((format(printf, 4, 5)));
 
-/** As log_write, at most one line a second through `limit`. */
+/** As log_write, for as long as `limit` lets it. */
 void log_write_limited(struct log *log, struct log_limit *limit, enum log_level level,
                        const char *component, const char *format, ...)
     __attribute__((format(printf, 5, 6)));

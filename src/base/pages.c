@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 #define HUGE_PAGE_BYTES ((size_t)2 << 20)
 
@@ -42,6 +43,11 @@ void pages_clear(void *memory, size_t size) {
     if (madvise(memory, bytes_align_up(size, HUGE_PAGE_BYTES), MADV_DONTNEED) != 0) {
         memset(memory, 0, size);
     }
+}
+
+void pages_keep_small(void) {
+    /* Where it is refused the pages are larger, not wrong. */
+    (void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 }
 
 bool pages_huge_available(void) {

@@ -17,6 +17,10 @@ void pages_populate(void *memory, size_t size);
 /** Makes all of it zero again, and gives the pages back to the system. */
 void pages_clear(void *memory, size_t size);
 
+/** From now on this process gets no huge pages: for one that reserves much and touches little of
+ * it, in which each first touch would take 2 MiB. */
+void pages_keep_small(void);
+
 /** True where the system lets programs use transparent huge pages. */
 bool pages_huge_available(void);
 

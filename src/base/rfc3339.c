@@ -153,6 +153,13 @@ static bool take_offset(struct reader *reader, int64_t *offset_seconds) {
     return true;
 }
 
+/** True for a second that a leap second can be: the one before a month begins in UTC.
+ *  @param next the second behind it, since 1970. */
+static bool ends_a_month(int64_t next) {
+    return next > 0 && next % SECONDS_PER_DAY == 0 &&
+           civil_from_days(next / SECONDS_PER_DAY).day == 1;
+}
+
 bool rfc3339_parse(struct slice text, int64_t *time_us) {
     struct reader reader = {text.data, text.data + text.size};
     struct civil_date date;
@@ -171,7 +178,8 @@ bool rfc3339_parse(struct slice text, int64_t *time_us) {
     if (date.year < 1969 || hour > 23 || minute > 59 || second > 60) {
         return false;
     }
-    int64_t seconds = days_from_civil(date) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second;
-    *time_us = (seconds - offset_seconds) * 1000000 + microseconds;
-    return *time_us >= 0;
+    int64_t seconds = days_from_civil(date) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second -
+                      offset_seconds;
+    *time_us = seconds * 1000000 + microseconds;
+    return *time_us >= 0 && (second < 60 || ends_a_month(seconds));
 }

@@ -12,8 +12,8 @@
 size_t rfc3339_format(int64_t time_us, char out[RFC3339_TEXT_BYTES]);
 
 /** Reads a date-time of RFC 3339, section 5.6, with any offset; digits past the microsecond are
- *  dropped, second 60 counts as the next minute's first. False when the text is none, or lies
- *  before 1970. */
+ *  dropped; second 60 is taken where a leap second can be, at the end of a month in UTC, and counts
+ *  as the next minute's first. False when the text is none, or lies before 1970. */
 MUST_CHECK bool rfc3339_parse(struct slice text, int64_t *time_us);
 
 #endif

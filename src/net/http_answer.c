@@ -111,9 +111,6 @@ static void append_head(struct http_connection *connection, const struct http_an
     for (size_t i = 0; i < answer->field_count; i++) {
         append_line(connection, answer->fields[i].name, answer->fields[i].value);
     }
-    if (connection->retry_after) {
-        append_line(connection, SLICE_LITERAL("Retry-After"), SLICE_LITERAL("1"));
-    }
     if (connection->answer_closes) {
         append_line(connection, SLICE_LITERAL("Connection"), SLICE_LITERAL("close"));
     }

@@ -70,7 +70,6 @@ static void begin_exchange(struct http_connection *connection) {
 void http_connection_exchange_over(struct http_connection *connection) {
     assert(connection->exchange.active);
     end_exchange(connection);
-    connection->retry_after = false;
     http_body_release(connection);
     if (connection->answer_closes) {
         connection->phase = PHASE_CLOSING;
@@ -95,7 +94,6 @@ void http_connection_refuse(struct http_connection *connection, unsigned status,
     }
     connection->answer_closes |= closes;
     connection->base.lingers |= closes;
-    connection->retry_after = status == 503;
     if (handler->ops->error != NULL) {
         handler->ops->error(handler, exchange, status, detail);
     }

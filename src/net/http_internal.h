@@ -57,7 +57,6 @@ struct http_connection {
     uint8_t phase; /* enum http_phase */
     /* Of the request. */
     bool answer_closes; /* the connection ends with this answer */
-    bool retry_after;   /* the answer is to tell when to try again */
     bool stalled;       /* the next request waits until the output has left */
     bool room_wanted;   /* the stream's writer waits for room */
     bool room_due;

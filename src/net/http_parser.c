@@ -92,8 +92,8 @@ static bool parse_request_line(struct http_parser *parser, struct http_head *hea
     if (!parse_version(parser, head, version)) {
         return false;
     }
-    if (head->method == HTTP_METHOD_UNKNOWN) {
-        defer(parser, 501, "the method is not known here");
+    if (head->path.data[0] != '/' && head->path.data[0] != '*') {
+        defer(parser, 501, "the method is not known here"); /* as CONNECT: it has no path */
     }
     return true;
 }

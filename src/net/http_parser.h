@@ -16,7 +16,7 @@
 #define HTTP_FIELDS_MAX 64
 
 enum http_method {
-    HTTP_METHOD_UNKNOWN,
+    HTTP_METHOD_UNKNOWN, /* whoever knows the paths judges it: a path goes before its methods */
     HTTP_METHOD_GET,
     HTTP_METHOD_HEAD,
     HTTP_METHOD_POST,

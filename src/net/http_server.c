@@ -54,7 +54,7 @@ void http_server_adopt(struct http_server *server, int fd) {
         (void)close(fd);
         return;
     }
-    connection_count(&server->metrics.connections_total, 1);
+    connection_count(&server->metrics.connections_accepted_total, 1);
     if (full) {
         refuse_connection(connection);
     }

@@ -75,7 +75,7 @@ extern const struct config_option http_option_table[HTTP_OPTION_COUNT];
     X(gauge, streams, "HTTP connections that carry a stream of events")                            \
     X(gauge, medium_buffers_taken, "Buffers of 72 KiB in use")                                     \
     X(gauge, large_buffers_taken, "Buffers of 1,088 KiB in use")                                   \
-    X(counter, connections_total, "HTTP connections accepted")                                     \
+    X(counter, connections_accepted_total, "HTTP connections accepted")                            \
     X(counter, connections_refused_total, "HTTP connections refused because of connections_max")   \
     X(counter, accept_pauses_total, "Times that accepting stopped for want of descriptors")        \
     X(counter, requests_total, "Requests whose head was well-formed")                              \
@@ -133,8 +133,8 @@ struct http_handler_ops {
     void (*request)(struct http_handler *handler, struct http_exchange *exchange,
                     const struct http_head *head, struct slice body);
     /** The server found something wrong: answer with `status`, at once, within
-     *  HTTP_ANSWER_BYTES_SURE. @param detail a literal that names what was wrong. A 503 gets its
-     *  Retry-After from the server. */
+     *  HTTP_ANSWER_BYTES_SURE. @param detail a literal that names what was wrong. With a 503
+     *  (no buffer is free) belongs a Retry-After. */
     void (*error)(struct http_handler *handler, struct http_exchange *exchange, unsigned status,
                   const char *detail);
     /** A stream that was short of room has room again. May be NULL if there are no streams. */

@@ -97,12 +97,15 @@ static const char *parse_absolute(struct http_head *head) {
 
 const char *http_target_parse(struct http_head *head) {
     struct slice target = head->target;
-    if (target.data[0] != '/' && head->method != HTTP_METHOD_UNKNOWN) {
+    if (target.data[0] != '/') {
         if (head->method == HTTP_METHOD_OPTIONS && slice_equal(target, SLICE_LITERAL("*"))) {
             split_query(head, target);
             return NULL;
         }
-        return parse_absolute(head);
+        const char *wrong = parse_absolute(head);
+        if (wrong == NULL || head->method != HTTP_METHOD_UNKNOWN) {
+            return wrong;
+        }
     }
     if (!http_is_encoded_text(target, HTTP_CHARACTER_TARGET)) {
         return "the request target has an invalid character";

@@ -6,7 +6,7 @@
 #include "net/http_parser.h"
 
 /** Splits head->target into path and query. NULL when it is well-formed, else what is wrong with
- *  it. A target of an unknown method is only looked at for its characters. */
+ *  it. Of an unknown method any target is taken, as a path, if its characters are those of one. */
 MUST_CHECK const char *http_target_parse(struct http_head *head);
 
 /** True for `host` or `host:port`, where host is a name, an IPv4 address or an IPv6 address in

@@ -26,7 +26,7 @@ void resp_server_adopt(struct resp_server *server, int fd) {
         (void)close(fd);
         return;
     }
-    connection_count(&server->metrics.connections_total, 1);
+    connection_count(&server->metrics.connections_accepted_total, 1);
     resp_connection_settle(connection);
 }
 

@@ -66,7 +66,7 @@ extern const struct config_option resp_option_table[RESP_OPTION_COUNT];
 #define RESP_METRICS(X)                                                                            \
     X(gauge, connections, "RESP connections that are open")                                        \
     X(gauge, large_buffers_taken, "Buffers of 1,088 KiB in use")                                   \
-    X(counter, connections_total, "RESP connections accepted")                                     \
+    X(counter, connections_accepted_total, "RESP connections accepted")                            \
     X(counter, connections_refused_total, "RESP connections refused because of connections_max")   \
     X(counter, accept_pauses_total, "Times that accepting stopped for want of descriptors")        \
     X(counter, commands_total, "Commands that were answered")                                      \

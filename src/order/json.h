@@ -7,20 +7,24 @@
 #include "order/change.h"
 #include "order/json_reader.h"
 
-#define ORDER_ERRORS_MAX 16
+/** Of the members that an order has, each can be wrong once; of the others the first are told. */
+#define ORDER_ERRORS_KNOWN_MAX 14
+#define ORDER_ERRORS_UNKNOWN_MAX 12
+#define ORDER_ERRORS_MAX (ORDER_ERRORS_KNOWN_MAX + ORDER_ERRORS_UNKNOWN_MAX)
 
 /** Enough for the JSON of any order. */
 #define ORDER_JSON_BYTES_MAX 768
 
-/** One wrong member. `field` is as it stands in the request, escapes and all, so it can be written
- *  between quotes again; it points into the request or is a literal. */
+/** One wrong member. `field` is the name of a known one, a literal; an unknown one's is as it
+ * stands in the request, escapes and all, so it can be written between quotes again. */
 struct order_field_error {
     struct slice field;
     const char *detail;
 };
 
 struct order_errors {
-    size_t count; /* up to ORDER_ERRORS_MAX; more are not kept */
+    size_t count;
+    size_t unknown; /* of them; more than ORDER_ERRORS_UNKNOWN_MAX are not kept */
     struct order_field_error items[ORDER_ERRORS_MAX];
 };
 

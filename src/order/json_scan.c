@@ -3,6 +3,8 @@
 
 #include "base/rfc3339.h"
 
+#include <assert.h>
+
 /* Members of both requests and of the order; the position is the bit in `seen`. */
 enum member {
     MEMBER_PARTNER_CODE,
@@ -39,13 +41,31 @@ static const struct slice member_names[] = {
     [MEMBER_EXPIRES_AT] = SLICE_LITERAL("expires_at"),
 };
 
+_Static_assert(ORDER_ERRORS_KNOWN_MAX == MEMBER_UNKNOWN, "an error for each member");
+
 #define MEMBER_NAME_MAX 16
 #define TEXT_VALUE_MAX 48 /* longer than any text that is valid in a member */
 
 static void add_error(struct order_scanner *scanner, struct slice field, const char *detail) {
     struct order_errors *errors = &scanner->errors;
-    if (errors->count < ORDER_ERRORS_MAX) {
-        errors->items[errors->count++] = (struct order_field_error){field, detail};
+    assert(errors->count < ORDER_ERRORS_MAX);
+    errors->items[errors->count++] = (struct order_field_error){field, detail};
+}
+
+static void clear_errors(struct order_scanner *scanner) {
+    scanner->errors.count = 0;
+    scanner->errors.unknown = 0;
+}
+
+/** Notes what is wrong with a member that was found. Of the unknown ones only the first are kept.
+ */
+static void note_wrong(struct order_scanner *scanner, enum member member, struct slice key,
+                       const char *wrong) {
+    if (member != MEMBER_UNKNOWN) {
+        add_error(scanner, member_names[member], wrong);
+    } else if (scanner->errors.unknown < ORDER_ERRORS_UNKNOWN_MAX) {
+        scanner->errors.unknown++;
+        add_error(scanner, key, wrong);
     }
 }
 
@@ -185,7 +205,7 @@ static enum order_scan_status conclude(struct order_scanner *scanner,
         scanner->malformed_at = reader->at;
         return ORDER_SCAN_MALFORMED;
     case JSON_STATUS_NO_OBJECT:
-        scanner->errors.count = 0;
+        clear_errors(scanner);
         add_error(scanner, SLICE_LITERAL(""), "expected a JSON object");
         return ORDER_SCAN_INVALID;
     case JSON_STATUS_OK:
@@ -206,7 +226,7 @@ enum order_scan_status order_scan_create(struct order_scanner *scanner, struct s
     struct json_reader reader;
     struct json_member found;
     unsigned present = 0;
-    scanner->errors.count = 0;
+    clear_errors(scanner);
     *draft = (struct order_record){
         .format = ORDER_RECORD_FORMAT,
         .payment_type = ORDER_PAYMENT_BANK,
@@ -217,7 +237,7 @@ enum order_scan_status order_scan_create(struct order_scanner *scanner, struct s
         enum member member = find_member(&found);
         const char *wrong = set_create_member(draft, member, &found.value);
         if (wrong != NULL) {
-            add_error(scanner, found.key, wrong);
+            note_wrong(scanner, member, found.key, wrong);
         }
         present |= found.value.kind != JSON_KIND_NULL ? 1u << member : 0;
     }
@@ -240,11 +260,21 @@ static const char *set_status(struct order_change *change, const struct json_val
 
 static const char *set_time(int64_t *time_us, int64_t now_us, const struct json_value *value) {
     struct text_value text;
-    if (!read_text(value, &text) || !rfc3339_parse(text_value_slice(&text), time_us) ||
-        *time_us == 0) {
+    struct slice written = value->raw;
+    bool is_text = value->kind == JSON_KIND_STRING;
+    if (value->escaped) {
+        is_text = read_text(value, &text);
+        written = text_value_slice(&text);
+    }
+    if (!is_text || !rfc3339_parse(written, time_us) || *time_us == 0) {
+        *time_us = 0;
         return "expected a time as in RFC 3339";
     }
-    return *time_us > now_us + ORDER_TIME_AHEAD_MAX_US ? "lies more than 60 s ahead" : NULL;
+    if (*time_us > now_us + ORDER_TIME_AHEAD_MAX_US) {
+        *time_us = 0; /* one error is enough */
+        return "lies more than 60 s ahead";
+    }
+    return NULL;
 }
 
 static const char *set_change_member(struct order_change *change, enum member member,
@@ -284,7 +314,7 @@ enum order_scan_status order_scan_change(struct order_scanner *scanner, struct s
     struct json_reader reader;
     struct json_member found;
     unsigned present = 0;
-    scanner->errors.count = 0;
+    clear_errors(scanner);
     change->status = ORDER_STATUS_NONE;
     change->requested_at_us = 0;
     change->responded_at_us = 0;
@@ -294,7 +324,7 @@ enum order_scan_status order_scan_change(struct order_scanner *scanner, struct s
         enum member member = find_member(&found);
         const char *wrong = set_change_member(change, member, now_us, &found.value);
         if (wrong != NULL) {
-            add_error(scanner, found.key, wrong);
+            note_wrong(scanner, member, found.key, wrong);
         }
         present |= found.value.kind != JSON_KIND_NULL ? 1u << member : 0;
     }

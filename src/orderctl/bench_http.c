@@ -205,8 +205,8 @@ struct bench_workload *bench_http_create(struct bench_shared *shared, bool finis
                                                            : &create_ops;
     http->workload.space_bytes = SPACE_BYTES;
     http->workload.answer_bytes_max = ANSWER_BYTES_MAX;
-    int size = snprintf(http->get_end, sizeof(http->get_end), " HTTP/1.1\r\nHost: %s:%s\r\n\r\n",
-                        options->host, options->port);
+    int size = snprintf(http->get_end, sizeof(http->get_end), " HTTP/1.1\r\nHost: %s\r\n\r\n",
+                        options->authority);
     http->get_end_size = (size_t)size;
     return &http->workload;
 }

@@ -91,6 +91,16 @@ void bench_ids_release(struct bench_ids *ids) {
     ids->ids = NULL;
 }
 
+bool bench_ids_can_write(const char *path, struct fault *fault) {
+    FILE *file = fopen(path, "ae");
+    if (file == NULL) {
+        fault_set_errno(fault, errno, "%s: cannot be made", path);
+        return false;
+    }
+    (void)fclose(file);
+    return true;
+}
+
 bool bench_ids_write(const char *path, const uint64_t *ids, size_t count, struct fault *fault) {
     FILE *file = fopen(path, "we");
     if (file == NULL) {

@@ -27,6 +27,9 @@ void bench_ids_release(struct bench_ids *ids);
 MUST_CHECK bool bench_ids_copy(struct bench_ids *ids, const uint64_t *from, size_t count,
                                size_t run_max, uint64_t seed, struct fault *fault);
 
+/** True where a file can be written there; makes an empty one where there is none. */
+MUST_CHECK bool bench_ids_can_write(const char *path, struct fault *fault);
+
 /** Writes `count` ids as a file. */
 MUST_CHECK bool bench_ids_write(const char *path, const uint64_t *ids, size_t count,
                                 struct fault *fault);

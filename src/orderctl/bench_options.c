@@ -133,6 +133,9 @@ static bool split_address(struct bench_options *options, struct slice address,
     (void)snprintf(options->port, sizeof(options->port), "%.*s",
                    port == NULL ? (int)strlen(default_port) : port_size,
                    port == NULL ? default_port : port + 1);
+    bool is_v6 = strchr(options->host, ':') != NULL;
+    (void)snprintf(options->authority, sizeof(options->authority), "%s%s%s:%s", is_v6 ? "[" : "",
+                   options->host, is_v6 ? "]" : "", options->port);
     return true;
 }
 

@@ -29,7 +29,8 @@ struct bench_options {
     enum bench_kind kind;
     char host[BENCH_HOST_MAX];
     char port[8];
-    char path_prefix[BENCH_TARGET_MAX]; /* of the server's URL; empty mostly */
+    char authority[BENCH_HOST_MAX + 16]; /* both, as in a URL: an IPv6 address in brackets */
+    char path_prefix[BENCH_TARGET_MAX];  /* of the server's URL; empty mostly */
     uint32_t connections;
     uint32_t threads;
     uint32_t depth;

@@ -196,7 +196,10 @@ static enum exit_status prepare_shared(struct bench_shared *shared,
     }
     if (reads &&
         !bench_ids_read(&shared->ids, options->ids_path, options->batch, random_seed(), fault)) {
-        return EXIT_STATUS_UNREACHABLE;
+        return EXIT_STATUS_USAGE;
+    }
+    if (!reads && options->ids_path != NULL && !bench_ids_can_write(options->ids_path, fault)) {
+        return EXIT_STATUS_USAGE; /* told before the orders are made, not after */
     }
     if (options->kind == BENCH_LOAD) {
         shared->loaded_bytes = (options->orders + options->batch) * sizeof(uint64_t);
@@ -274,8 +277,9 @@ static enum exit_status make_orders(struct bench_shared *shared, const struct be
     }
     uint64_t made = atomic_load(&loading.loaded_count);
     if (status == EXIT_STATUS_DONE && made != load->orders) {
-        fault_set(fault, "bench: only %llu of %llu orders to be read could be made",
-                  (unsigned long long)made, (unsigned long long)load->orders);
+        fault_set(fault, "bench: only %llu of %llu orders to be read could be made%s%s",
+                  (unsigned long long)made, (unsigned long long)load->orders,
+                  report.has_note ? ": " : "", report.has_note ? report.note.text : "");
         status = EXIT_STATUS_REFUSED;
     }
     if (status == EXIT_STATUS_DONE &&

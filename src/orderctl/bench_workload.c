@@ -71,10 +71,10 @@ struct slice bench_workload_write_head(const struct bench_options *options, cons
                                        const char *target, const char *content_type,
                                        size_t body_bytes, char *space, size_t capacity) {
     int size = snprintf(space, capacity,
-                        "%s %s%s HTTP/1.1\r\nHost: %s:%s\r\nContent-Type: %s\r\n"
+                        "%s %s%s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\n"
                         "Content-Length: %zu\r\n\r\n",
-                        method, options->path_prefix, target, options->host, options->port,
-                        content_type, body_bytes);
+                        method, options->path_prefix, target, options->authority, content_type,
+                        body_bytes);
     assert(size > 0 && (size_t)size < capacity);
     return (struct slice){space, (size_t)size};
 }

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #define FLIGHTS_MAX 64
 #define BACKOFF_FIRST_MS 200
@@ -341,9 +342,14 @@ static enum exit_status conclude(struct import *import, const char *path) {
 static enum exit_status run_import(struct session *session, const struct command_line *line) {
     const char *path = line->positionals[0];
     bool from_stdin = strcmp(path, "-") == 0;
+    struct stat about;
     FILE *file = from_stdin ? stdin : fopen(path, "re");
     if (file == NULL) {
-        return session_fail(session, EXIT_STATUS_UNREACHABLE, "%s: %s", path, strerror(errno));
+        return session_fail(session, EXIT_STATUS_USAGE, "%s: %s", path, strerror(errno));
+    }
+    if (fstat(fileno(file), &about) == 0 && S_ISDIR(about.st_mode)) {
+        (void)fclose(file);
+        return session_fail(session, EXIT_STATUS_USAGE, "%s: %s", path, strerror(EISDIR));
     }
     struct import *import = calloc(1, sizeof(*import));
     enum exit_status status = EXIT_STATUS_UNREACHABLE;

@@ -97,6 +97,13 @@ static void write_document(const struct session *session, const char *data_dir,
     session_write_json(session, document);
 }
 
+/** The document of a directory that was not looked into. */
+static void write_refusal(const struct session *session, const char *data_dir,
+                          enum verify_status status, const struct fault *fault) {
+    session_write_json(session, json_pack("{s:s, s:s, s:s}", "data_dir", data_dir, "result",
+                                          status_words[status], "detail", fault->text));
+}
+
 /* --- For a person. --- */
 
 static void write_statuses(FILE *out, const char *title, uint64_t total,
@@ -189,6 +196,9 @@ static enum exit_status run_verify(struct session *session, const struct command
     enum verify_status status = verify_run(&options, report, &fault);
     if (status == VERIFY_IN_USE || status == VERIFY_UNREADABLE) {
         (void)session_fail(session, exit_status_of(status), "%s", fault.text);
+        if (session->json) {
+            write_refusal(session, options.data_dir, status, &fault);
+        }
     } else if (session->json) {
         write_document(session, options.data_dir, status, report);
     } else {

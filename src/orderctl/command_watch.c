@@ -7,6 +7,7 @@
 #include "orderctl/event_stream.h"
 #include "orderctl/order_view.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -62,7 +63,25 @@ static void show_event(struct watch *watch, json_t *order, const struct event *e
     } else {
         order_view_write_line(order, name, session->out);
     }
-    (void)fflush(session->out);
+    watch->ended |= fflush(session->out) != 0; /* main says so */
+}
+
+/** True where nobody reads what is written any more, as behind `| head -1`. */
+static bool is_unheard(const struct session *session) {
+    struct pollfd reader = {.fd = fileno(session->out)};
+    return poll(&reader, 1, 0) == 1 && (reader.revents & (POLLERR | POLLHUP)) != 0;
+}
+
+/** Called by libcurl every second, and whenever something came. */
+static int look_around(void *context, curl_off_t total, curl_off_t now, curl_off_t upload_total,
+                       curl_off_t upload_now) {
+    struct watch *watch = context;
+    (void)total;
+    (void)now;
+    (void)upload_total;
+    (void)upload_now;
+    watch->ended |= is_unheard(watch->session);
+    return watch->ended ? 1 : 0;
 }
 
 /** True where the watch of one order has shown this state already, on the connection before. */
@@ -99,7 +118,7 @@ static void take_event(void *context, const struct event *event) {
         show_event(watch, order, event);
         watch->shown++;
     }
-    watch->ended = final || (watch->limit != 0 && watch->shown == watch->limit);
+    watch->ended |= final || (watch->limit != 0 && watch->shown == watch->limit);
     json_decref(order);
 }
 
@@ -137,6 +156,9 @@ static CURLcode connect_once(struct watch *watch, const char *target, long *stat
     curl_easy_setopt(watch->curl, CURLOPT_LOW_SPEED_TIME, SILENCE_SECONDS_MAX);
     curl_easy_setopt(watch->curl, CURLOPT_WRITEFUNCTION, take_bytes);
     curl_easy_setopt(watch->curl, CURLOPT_WRITEDATA, watch);
+    curl_easy_setopt(watch->curl, CURLOPT_XFERINFOFUNCTION, look_around);
+    curl_easy_setopt(watch->curl, CURLOPT_XFERINFODATA, watch);
+    curl_easy_setopt(watch->curl, CURLOPT_NOPROGRESS, 0L);
     CURLcode code = curl_easy_perform(watch->curl);
     *status = 0;
     curl_easy_getinfo(watch->curl, CURLINFO_RESPONSE_CODE, status);
@@ -164,7 +186,7 @@ static enum exit_status follow(struct watch *watch, const char *target) {
         if (watch->broken) {
             return session_fail(session, EXIT_STATUS_REFUSED, "the service sent no order");
         }
-        if (watch->ended) {
+        if (watch->ended || is_unheard(session)) {
             return EXIT_STATUS_DONE;
         }
         bool refused = code == CURLE_OK && status != HTTP_OK;

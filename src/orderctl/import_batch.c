@@ -37,7 +37,10 @@ static bool read_line(struct import_source *source) {
         return false;
     }
     source->line_size = (size_t)size;
-    if (size > 0 && source->line[size - 1] == '\n') {
+    if (source->line_size > 0 && source->line[source->line_size - 1] == '\n') {
+        source->line_size--;
+    }
+    if (source->line_size > 0 && source->line[source->line_size - 1] == '\r') {
         source->line_size--;
     }
     source->line_number++;
@@ -45,12 +48,22 @@ static bool read_line(struct import_source *source) {
     return true;
 }
 
+/** Tells of a line that is too long, as the service would. */
+static void refuse_long(const struct import_source *source,
+                        void (*refuse)(void *, const struct import_outcome *), void *context) {
+    json_t *problem =
+        json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title", "Content Too Large",
+                  "status", CODE_TOO_LARGE, "detail", "the line is longer than 16 KiB");
+    struct import_outcome outcome = {source->line_number, CODE_TOO_LARGE, problem};
+    refuse(context, &outcome);
+    json_decref(problem);
+}
+
 bool import_batch_fill(struct import_batch *batch, struct import_source *source,
                        void (*refuse)(void *, const struct import_outcome *), void *context) {
     while (batch->line_count < IMPORT_LINES_MAX && read_line(source)) {
         if (source->line_size > IMPORT_LINE_BYTES_MAX) {
-            struct import_outcome outcome = {source->line_number, CODE_TOO_LARGE, NULL};
-            refuse(context, &outcome);
+            refuse_long(source, refuse, context);
             source->line_waits = false;
             continue;
         }

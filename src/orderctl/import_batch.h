@@ -13,7 +13,7 @@
 
 #define IMPORT_LINES_MAX 1000
 
-/** The service takes 1 MiB in a batch and 16 KiB in a line, the line feed not counted. */
+/** The service takes 1 MiB in a batch and 16 KiB in a line, its end not counted. */
 #define IMPORT_BATCH_BYTES_MAX ((size_t)1 << 20)
 #define IMPORT_LINE_BYTES_MAX ((size_t)16 << 10)
 
@@ -23,7 +23,7 @@ struct import_source {
     uint64_t line_number; /* of the line that was read last */
     char *line;           /* owned: a line that was read and has no place yet */
     size_t line_capacity;
-    size_t line_size; /* without its line feed */
+    size_t line_size; /* without its line feed, and a carriage return before it */
     bool line_waits;
     bool ended;
     bool failed; /* the file cannot be read */

@@ -178,15 +178,24 @@ const struct metrics_sample *metrics_find(const struct metrics_scrape *scrape, c
     return NULL;
 }
 
-/** True where `name="value"` is one of the labels. */
-static bool has_label(struct slice labels, const char *name, const char *value) {
-    char wanted[128];
-    int size = snprintf(wanted, sizeof(wanted), "%s=\"%s\"", name, value);
-    if (size < 0 || (size_t)size >= sizeof(wanted) || labels.size < (size_t)size) {
-        return false;
+/** The value of a label, up to its closing quote; no data where there is no such label. */
+static struct slice label_value(struct slice labels, const char *name) {
+    char begin[64];
+    int size = snprintf(begin, sizeof(begin), "%s=\"", name);
+    const char *end = labels.data + labels.size;
+    const char *at = labels.data;
+    while (size > 0 && (size_t)size < sizeof(begin) && at < end) {
+        const char *found = memmem(at, (size_t)(end - at), begin, (size_t)size);
+        if (found == NULL) {
+            break;
+        }
+        at = found + size;
+        if (found == labels.data || found[-1] == ',') {
+            const char *quote = memchr(at, '"', (size_t)(end - at));
+            return (struct slice){at, (size_t)((quote == NULL ? end : quote) - at)};
+        }
     }
-    const char *found = memmem(labels.data, labels.size, wanted, (size_t)size);
-    return found != NULL && (found == labels.data || found[-1] == ',');
+    return (struct slice){NULL, 0};
 }
 
 bool metrics_find_labelled(const struct metrics_scrape *scrape, const char *metric,
@@ -194,14 +203,33 @@ bool metrics_find_labelled(const struct metrics_scrape *scrape, const char *metr
     const char *end = scrape->text + scrape->text_size;
     for (const char *at = scrape->text; at < end; at += strlen(at) + 1) {
         struct sample_line line;
-        if (*at != '#' && read_line(at, at + strlen(at), &line) &&
-            slice_equal(line.name, slice_from_text(metric)) &&
-            has_label(line.labels, name, value)) {
+        if (*at == '#' || !read_line(at, at + strlen(at), &line) ||
+            !slice_equal(line.name, slice_from_text(metric))) {
+            continue;
+        }
+        struct slice found = label_value(line.labels, name);
+        if (found.data != NULL && slice_equal(found, slice_from_text(value))) {
             *number = line.value;
             return true;
         }
     }
     return false;
+}
+
+size_t metrics_label_values(const struct metrics_scrape *scrape, const char *metric,
+                            const char *name, struct slice *values, size_t max) {
+    const char *end = scrape->text + scrape->text_size;
+    size_t count = 0;
+    for (const char *at = scrape->text; at < end && count < max; at += strlen(at) + 1) {
+        struct sample_line line;
+        if (*at == '#' || !read_line(at, at + strlen(at), &line) ||
+            !slice_equal(line.name, slice_from_text(metric))) {
+            continue;
+        }
+        values[count] = label_value(line.labels, name);
+        count += values[count].data != NULL ? 1 : 0;
+    }
+    return count;
 }
 
 double metrics_growth(const struct metrics_sample *before, const struct metrics_sample *after) {

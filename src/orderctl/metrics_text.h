@@ -40,6 +40,11 @@ const struct metrics_sample *metrics_find(const struct metrics_scrape *scrape, c
 MUST_CHECK bool metrics_find_labelled(const struct metrics_scrape *scrape, const char *metric,
                                       const char *name, const char *value, double *number);
 
+/** The values that the label `name` has in the samples of one name, in their order; at most `max`.
+ *  They point into the scrape's text. Returns how many there are. */
+size_t metrics_label_values(const struct metrics_scrape *scrape, const char *metric,
+                            const char *name, struct slice *values, size_t max);
+
 /** How much a counter, or a histogram's sum, has grown; its whole value without a `before`. */
 double metrics_growth(const struct metrics_sample *before, const struct metrics_sample *after);
 

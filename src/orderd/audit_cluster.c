@@ -1,6 +1,7 @@
 #include "orderd/audit_cluster.h"
 
 #include "adapter/kafka/kafka_change_log.h"
+#include "adapter/query_http/query_http.h"
 #include "pipeline/audit.h"
 #include "pipeline/tenure.h"
 
@@ -12,7 +13,10 @@ struct audit_cluster {
     struct pipeline_thread thread;
     struct tenure tenure;
     struct kafka_change_log *changes; /* owned */
-    struct audit *audit;              /* owned */
+    struct query_http *instances;     /* owned; NULL: none is looked at */
+    struct query_view *views[QUERY_VIEWS_MAX];
+    size_t view_count;
+    struct audit *audit; /* owned */
 };
 
 static int64_t step_tenure(void *context) {
@@ -41,14 +45,39 @@ static bool is_audit_busy(const void *context) {
     return audit_is_busy(((const struct audit_cluster *)context)->audit);
 }
 
+/** Asks the query instances that are configured. */
+static bool make_views(struct audit_cluster *audit, struct backend_cluster *cluster,
+                       struct fault *fault) {
+    const struct backend_parts *parts = &cluster->parts;
+    const struct audit_options *options = &parts->options->audit;
+    struct query_http_settings settings;
+    if (!query_http_settings_read(options->query_instances.text, options->query_timeout_ms,
+                                  &settings, fault)) {
+        return false;
+    }
+    if (settings.count == 0) {
+        return true;
+    }
+    audit->instances =
+        query_http_create(&(struct query_http_parts){&settings, parts->log, parts->metrics}, fault);
+    if (audit->instances == NULL) {
+        return false;
+    }
+    for (; audit->view_count < settings.count; audit->view_count++) {
+        audit->views[audit->view_count] = query_http_view(audit->instances, audit->view_count);
+    }
+    return true;
+}
+
 /** With a reader of the log of its own: whoever follows the event streams is not held up. */
 static bool make_audit(struct audit_cluster *audit, struct backend_cluster *cluster,
                        struct fault *fault) {
     const struct backend_parts *parts = &cluster->parts;
     audit->changes = kafka_change_log_create(&parts->options->kafka, parts->log, fault);
-    if (audit->changes == NULL) {
+    if (audit->changes == NULL || !make_views(audit, cluster, fault)) {
         return false;
     }
+    const struct memory_options *memory = &parts->options->memory;
     struct audit_parts audit_parts = {
         .options = &parts->options->audit,
         .clock = &parts->clock->clock,
@@ -59,8 +88,11 @@ static bool make_audit(struct audit_cluster *audit, struct backend_cluster *clus
         .repair = cassandra_archive_repair(cassandra_repairs(cluster->cassandra)),
         .changes = kafka_change_log_port(audit->changes),
         .refresh = kafka_writer_topic(cluster->kafka, KAFKA_ORDERS_REFRESH),
+        .views = audit->views,
+        .view_count = audit->view_count,
         .mailbox = &audit->thread.mailbox,
         .settle_us = (int64_t)parts->options->cluster_archiver.settle_seconds * 1000000,
+        .view_lag_us = (int64_t)(memory->fill_trust_ms + memory->lag_max_ms) * 1000,
     };
     fault_set(fault, "no memory for the checker");
     audit->audit = audit_create(&audit_parts);
@@ -111,6 +143,7 @@ void audit_cluster_stop(struct audit_cluster *audit) {
         return;
     }
     pipeline_thread_join(&audit->thread);
+    query_http_destroy(audit->instances);
     if (audit->changes != NULL) {
         kafka_change_log_destroy(audit->changes);
     }

@@ -1,5 +1,6 @@
 #include "orderd/backend_cluster.h"
 
+#include "base/pages.h"
 #include "orderd/change_log_none.h"
 #include "orderd/memory_cluster.h"
 #include "orderd/pipelines_cluster.h"
@@ -297,6 +298,9 @@ struct backend *backend_cluster_open(const struct backend_parts *parts, struct f
     assert(parsed); /* the options were judged */
     backend->has_commands = cluster_has(cluster, ROLE_COMMAND);
     backend->has_queries = cluster_has(cluster, ROLE_QUERY);
+    if (!backend->has_commands && !backend->has_queries) {
+        pages_keep_small(); /* health and metrics are all that its network threads are asked for */
+    }
     backend->memory_may_lag = true;
     change_log_none_init(&cluster->no_changes);
     backend->changes = &cluster->no_changes;

@@ -43,6 +43,37 @@ bool listen_address_parse(const char *text, struct listen_address *address) {
     return parsed;
 }
 
+/** The address as one of IPv6, and its port. */
+static struct in6_addr widened(const struct listen_address *address, in_port_t *port) {
+    if (address->address.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&address->address;
+        *port = v6->sin6_port;
+        return v6->sin6_addr;
+    }
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)&address->address;
+    struct in6_addr mapped = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
+    memcpy(&mapped.s6_addr[12], &v4->sin_addr, sizeof(v4->sin_addr));
+    *port = v4->sin_port;
+    return mapped;
+}
+
+/** True where whoever listens on `any` gets what is sent to `address` too. */
+static bool covers(const struct in6_addr *any, const struct in6_addr *address) {
+    static const struct in6_addr any_v4 = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
+    return IN6_IS_ADDR_UNSPECIFIED(any) ||
+           (IN6_ARE_ADDR_EQUAL(any, &any_v4) && IN6_IS_ADDR_V4MAPPED(address));
+}
+
+bool listen_address_overlaps(const struct listen_address *left,
+                             const struct listen_address *right) {
+    in_port_t left_port;
+    in_port_t right_port;
+    struct in6_addr one = widened(left, &left_port);
+    struct in6_addr other = widened(right, &right_port);
+    return left_port != 0 && left_port == right_port &&
+           (IN6_ARE_ADDR_EQUAL(&one, &other) || covers(&one, &other) || covers(&other, &one));
+}
+
 bool listen_address_is_free(const struct listen_address *address, struct fault *fault) {
     int on = 1;
     int probe = socket(address->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -41,6 +41,8 @@ struct program {
     struct service_clock clock;
     struct metrics *metrics;
     struct backend *backend;
+    struct api_readiness readiness;
+    atomic_bool leaving;     /* it serves, but is about to end */
     struct worker **workers; /* owned */
     size_t worker_count;
     char address[CONFIG_TEXT_MAX + 8];      /* with the port that was taken */
@@ -76,19 +78,27 @@ static void update_metrics(struct program *program) {
                atomic_load_explicit(&program->log.lines_dropped, memory_order_relaxed));
 }
 
+/** Takes over what may change while the process runs; says where something else has changed. */
+static void apply(struct program *program, const struct program_options *next) {
+    struct fault fault;
+    bool all = config_differs_only_live(&program->options.config, &next->config, &fault);
+    program->options.server.log_level = next->server.log_level;
+    atomic_store_explicit(&program->log.minimum_level,
+                          (int)program_options_log_level(&program->options), memory_order_relaxed);
+    log_info(&program->log, "config", "read again");
+    if (!all) {
+        log_warning(&program->log, "config", "not applied: %s", fault.text);
+    }
+}
+
 /** Applies what a reload may change; keeps everything where the new configuration is refused. */
 static void reload(struct program *program) {
     struct program_options *next = malloc(sizeof(*next));
     struct order_terms terms;
     struct fault fault = {"no memory"};
     if (next != NULL && program_options_load(next, &program->line, &fault) &&
-        program_options_check(next, &terms, &fault) &&
-        config_differs_only_live(&program->options.config, &next->config, &fault)) {
-        program->options.server.log_level = next->server.log_level;
-        atomic_store_explicit(&program->log.minimum_level,
-                              (int)program_options_log_level(&program->options),
-                              memory_order_relaxed);
-        log_info(&program->log, "config", "read again");
+        program_options_check(next, &terms, &fault)) {
+        apply(program, next);
     } else {
         log_error(&program->log, "config", "not applied: %s", fault.text);
     }
@@ -111,6 +121,17 @@ static bool open_tiers(struct program *program, struct fault *fault) {
                            ? backend_cluster_open(&parts, fault)
                            : backend_embedded_open(&parts, fault);
     return program->backend != NULL;
+}
+
+/** What /readyz is answered: the tiers decide, until the process is about to end. */
+static bool is_ready(const struct api_readiness *readiness, struct text *reason) {
+    const struct program *program = CONTAINER_OF(readiness, const struct program, readiness);
+    if (atomic_load_explicit(&program->leaving, memory_order_relaxed)) {
+        text_append_slice(reason, SLICE_LITERAL("this process is about to end"));
+        return false;
+    }
+    const struct api_readiness *tiers = &program->backend->readiness;
+    return tiers->is_ready(tiers, reason);
 }
 
 static size_t thread_count(const struct program *program) {
@@ -161,6 +182,7 @@ static bool make_workers(struct program *program, struct fault *fault) {
         .terms = &program->terms,
         .clock = &program->clock.clock,
         .backend = program->backend,
+        .readiness = &program->readiness,
         .metrics = program->metrics,
         .address = program->options.server.listen.text,
         .resp_address = wanted_resp_address(program),
@@ -245,13 +267,12 @@ static void limit_end(const struct program *program) {
     (void)alarm((unsigned)(program->options.server.drain_timeout_ms / 1000) + END_LIMIT_SECONDS);
 }
 
-/** Waits for signals until one asks for the end. */
-static void run(struct program *program, const sigset_t *signals) {
-    for (;;) {
+/** Waits for signals until one asks for the end, or until `end_us` of the monotonic clock. */
+static void run(struct program *program, const sigset_t *signals, int64_t end_us) {
+    while (clock_monotonic_us() < end_us) {
         struct timespec tick = {.tv_sec = 0, .tv_nsec = TICK_MS * 1000000L};
         int received = sigtimedwait(signals, NULL, &tick);
         if (received == SIGTERM || received == SIGINT) {
-            log_info(&program->log, "orderd", "draining");
             return;
         }
         if (received == SIGHUP) {
@@ -260,6 +281,18 @@ static void run(struct program *program, const sigset_t *signals) {
         service_clock_adjust(&program->clock);
         update_metrics(program);
     }
+}
+
+/** The end was asked for: serves on for drain_delay_ms, in which whoever asks /readyz learns that
+ *  nothing more should be sent here. Else a request could come just as the listener closes. */
+static void leave(struct program *program, const sigset_t *signals) {
+    int64_t delay_us = (int64_t)program->options.server.drain_delay_ms * 1000;
+    if (delay_us > 0) {
+        log_info(&program->log, "orderd", "about to end: not ready from now on");
+        atomic_store_explicit(&program->leaving, true, memory_order_relaxed);
+        run(program, signals, clock_monotonic_us() + delay_us);
+    }
+    log_info(&program->log, "orderd", "draining");
 }
 
 /** Blocks the signals that `run` waits for, in this thread and those that it starts. */
@@ -278,6 +311,7 @@ static int serve(struct program *program) {
     take_signals(&signals);
     log_init(&program->log, STDERR_FILENO, program_options_log_level(&program->options));
     service_clock_init(&program->clock, 0);
+    program->readiness.is_ready = is_ready;
     program->metrics = metrics_create();
     if (program->metrics == NULL) {
         (void)fprintf(stderr, "orderd: no memory for the metrics\n");
@@ -293,7 +327,8 @@ static int serve(struct program *program) {
         return EXIT_FAILURE;
     }
     update_metrics(program);
-    run(program, &signals);
+    run(program, &signals, INT64_MAX);
+    leave(program, &signals);
     limit_end(program);
     close_program(program);
     log_info(&program->log, "orderd", "ended");

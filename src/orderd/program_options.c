@@ -1,5 +1,6 @@
 #include "orderd/program_options.h"
 
+#include "adapter/query_http/query_http.h"
 #include "orderd/listen_address.h"
 
 #include <getopt.h>
@@ -169,16 +170,15 @@ bool program_options_load(struct program_options *options, const struct command_
 /** @param key the option that has the address. Without authentication only this machine may reach
  *  the service, unless the user says else. */
 static bool check_listen(const struct program_options *options, const char *key, const char *text,
-                         struct fault *fault) {
-    struct listen_address address;
-    if (!listen_address_parse(text, &address)) {
+                         struct listen_address *address, struct fault *fault) {
+    if (!listen_address_parse(text, address)) {
         fault_set(fault,
                   "%s: expected an IP address and a port, as 127.0.0.1:8080 or [::1]:8080, got "
                   "\"%.80s\"",
                   key, text);
         return false;
     }
-    if (!address.loopback && !options->server.insecure) {
+    if (!address->loopback && !options->server.insecure) {
         fault_set(fault,
                   "%s: expected a loopback address, since there is no authentication, or "
                   "server.insecure = yes; got \"%.80s\"",
@@ -188,23 +188,53 @@ static bool check_listen(const struct program_options *options, const char *key,
     return true;
 }
 
-/** Judges what each server's options come to; names in them are looked up. */
+/** Both addresses, of which the second may be empty. */
+static bool check_addresses(const struct program_options *options, struct fault *fault) {
+    const char *http_text = options->server.listen.text;
+    const char *resp_text = options->resp.listen.text;
+    struct listen_address http;
+    struct listen_address resp;
+    if (!check_listen(options, "server.listen", http_text, &http, fault)) {
+        return false;
+    }
+    if (resp_text[0] == 0) {
+        return true;
+    }
+    if (!check_listen(options, "resp.listen", resp_text, &resp, fault)) {
+        return false;
+    }
+    if (listen_address_overlaps(&http, &resp)) {
+        fault_set(fault,
+                  "resp.listen: expected another port than server.listen (%.80s), got \"%.80s\"",
+                  http_text, resp_text);
+        return false;
+    }
+    return true;
+}
+
+/** Judges what each server's options come to; names in them are looked up, but for those of query
+ *  instances. */
 static bool check_servers(const struct program_options *options, struct fault *fault) {
     struct mariadb_settings mariadb;
     struct redis_settings redis;
     struct cassandra_terms cassandra;
+    struct query_http_settings instances;
     return mariadb_settings_read(&options->mysql, getenv(MARIADB_PASSWORD_VARIABLE), &mariadb,
                                  fault) &&
            redis_settings_read(&options->redis, getenv(REDIS_PASSWORD_VARIABLE), &redis, fault) &&
            cassandra_options_read(&options->cassandra, getenv("ORDERD_CASSANDRA_PASSWORD"),
-                                  &cassandra, fault);
+                                  &cassandra, fault) &&
+           query_http_settings_read(options->audit.query_instances.text,
+                                    options->audit.query_timeout_ms, &instances, fault);
 }
 
 static bool check_combinations(const struct program_options *options, struct order_terms *terms,
                                struct fault *fault) {
-    const char *resp = options->resp.listen.text;
-    if (!check_listen(options, "server.listen", options->server.listen.text, fault) ||
-        (resp[0] != 0 && !check_listen(options, "resp.listen", resp, fault)) ||
+    if (options->server.data_dir.text[0] == 0) {
+        fault_set(fault, "server.data_dir: expected the path of a directory, got \"\"");
+        return false;
+    }
+    if (!check_addresses(options, fault) ||
         !embedded_options_check(&options->memory, &options->journal, fault)) {
         return false;
     }

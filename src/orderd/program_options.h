@@ -27,6 +27,9 @@
     X(flag, insecure, "no", "", start, "Listen on any address without authentication")             \
     X(uint64, threads, "0", "0..256", start, "Network threads; 0: as many as processors")          \
     X(text, log_level, "info", "debug|info|warning|error", live, "Least level that is logged")     \
+    X(uint64, drain_delay_ms, "0", "0..600000", start,                                             \
+      "Time after SIGTERM in which everything is still served while /readyz already says 503, so " \
+      "that a load balancer sends nothing more; a second SIGTERM ends it")                         \
     X(uint64, drain_timeout_ms, "10000", "0..600000", start,                                       \
       "Time that requests in flight have to end after SIGTERM")
 

@@ -110,7 +110,7 @@ static bool make_services(struct worker *worker, const struct worker_parts *part
         .mailbox = &worker->mailbox,
         .loop = &worker->loop,
         .metrics = parts->metrics,
-        .readiness = &backend->readiness,
+        .readiness = parts->readiness,
         .options = &parts->options->api,
         .connections_max = parts->options->http.connections_max,
     };

@@ -12,6 +12,7 @@ struct worker_parts {
     const struct order_terms *terms;
     const struct clock *clock;
     struct backend *backend;
+    const struct api_readiness *readiness; /* of the process */
     struct metrics *metrics;
     const char *address;      /* of HTTP, to listen on */
     const char *resp_address; /* of RESP; empty: none */

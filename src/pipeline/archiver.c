@@ -28,7 +28,8 @@ struct archiver {
     struct order_archive *archive;
     enum archiver_state state;
     bool busy;
-    bool failed; /* in this batch, a tier refused */
+    bool failed;      /* in this batch, a tier refused */
+    bool walk_failed; /* likewise, since the walk began: what it was is behind the cursor by now */
     int64_t wake_at_us;
     int64_t round_at_us; /* when the next walk over the whole store is due */
     struct log_limit limit;
@@ -65,19 +66,23 @@ static void keep_only(struct archiver *archiver, enum order_result wanted, const
 
 static void finish_batch(struct archiver *archiver) {
     int64_t now_us = clock_now_us(archiver->clock);
+    int64_t soon_us = now_us + FAILURE_PAUSE_US;
     archiver->state = ARCHIVER_IDLE;
-    if (archiver->scan.thorough && archiver->scan.cursor == 0) {
-        metric_add(&archiver->metrics.rounds_total, 1);
-        archiver->scan.thorough = false;
-        archiver->round_at_us = now_us + ROUND_EVERY_US;
-    }
     if (archiver->failed) {
-        /* What failed was taken from what the store had noticed: only a walk finds it again. */
-        archiver->wake_at_us = now_us + FAILURE_PAUSE_US;
-        archiver->round_at_us = archiver->wake_at_us;
+        /* What failed was taken from what the store had noticed, or was passed by the walk: only
+         * another walk finds it again. */
+        archiver->wake_at_us = soon_us;
+        archiver->round_at_us = soon_us;
+        archiver->walk_failed = archiver->walk_failed || archiver->scan.thorough;
         archiver->failed = false;
     } else if (archiver->scan.overlooked) {
         archiver->round_at_us = now_us;
+    }
+    if (archiver->scan.thorough && archiver->scan.cursor == 0) {
+        metric_add(&archiver->metrics.rounds_total, 1);
+        archiver->scan.thorough = false;
+        archiver->round_at_us = archiver->walk_failed ? soon_us : now_us + ROUND_EVERY_US;
+        archiver->walk_failed = false;
     }
 }
 

@@ -22,6 +22,12 @@ static const struct metric_description kind_metric_table[] = {
 #undef X
 };
 
+static const struct metric_description instance_metric_table[] = {
+#define X(...) METRIC_ENTRY_OF(struct audit_instance_metrics, __VA_ARGS__)
+    AUDIT_INSTANCE_METRICS(X)
+#undef X
+};
+
 static const struct metric_description tier_metric_table[] = {
 #define X(...) METRIC_ENTRY_OF(struct audit_tier_metrics, __VA_ARGS__)
     AUDIT_TIER_METRICS(X)
@@ -64,6 +70,12 @@ void audit_suspect_due(struct audit *audit, struct audit_suspect *suspect, int64
     suspect->due_us = due_us;
     audit->due_us = due_us < audit->due_us ? due_us : audit->due_us;
     count_suspects(audit);
+}
+
+int64_t audit_wait_us(const struct audit *audit, audit_kinds kinds) {
+    bool waits_for_view = (kinds & AUDIT_VIEW_KINDS) != 0;
+    return waits_for_view && audit->parts.view_lag_us > audit->grace_us ? audit->parts.view_lag_us
+                                                                        : audit->grace_us;
 }
 
 void audit_note_failure(struct audit *audit) {
@@ -119,6 +131,7 @@ bool audit_is_busy(const struct audit *audit) {
 
 struct audit *audit_create(const struct audit_parts *parts) {
     struct audit *audit = calloc(1, sizeof(*audit));
+    assert(parts->view_count <= QUERY_VIEWS_MAX);
     if (audit == NULL) {
         return NULL;
     }
@@ -138,21 +151,45 @@ void audit_destroy(struct audit *audit) {
     free(audit);
 }
 
+/** The next label, kept for as long as the metrics. */
+static char *next_label(struct audit *audit, size_t *used) {
+    assert(*used < ARRAY_COUNT(audit->labels));
+    return audit->labels[(*used)++];
+}
+
+static void register_instance(struct audit *audit, struct metrics *metrics, size_t number,
+                              size_t *used) {
+    const char *name = audit->parts.views[number]->name;
+    char *tier = next_label(audit, used);
+    (void)snprintf(tier, AUDIT_LABEL_BYTES, "tier=\"query\",instance=\"%s\"", name);
+    metrics_register(metrics, "audit", tier, tier_metric_table, ARRAY_COUNT(tier_metric_table),
+                     &audit->tiers[AUDIT_TIER_QUERY + number]);
+    char *instance = next_label(audit, used);
+    (void)snprintf(instance, AUDIT_LABEL_BYTES, "instance=\"%s\"", name);
+    metrics_register(metrics, "audit_instance", instance, instance_metric_table,
+                     ARRAY_COUNT(instance_metric_table), &audit->instances[number]);
+}
+
 void audit_register_metrics(struct audit *audit, struct metrics *metrics) {
-    static const char *const tier_names[AUDIT_TIER_COUNT] = {"cache", "archive"};
+    static const char *const tier_names[AUDIT_TIER_QUERY] = {"cache", "archive"};
+    size_t used = 0;
     metrics_register(metrics, "audit", NULL, metric_table, ARRAY_COUNT(metric_table),
                      &audit->metrics);
     for (size_t i = 0; i < AUDIT_KIND_COUNT; i++) {
-        (void)snprintf(audit->labels[i], sizeof(audit->labels[i]), "kind=\"%s\"",
+        char *labels = next_label(audit, &used);
+        (void)snprintf(labels, AUDIT_LABEL_BYTES, "kind=\"%s\"",
                        audit_kind_label((enum audit_kind)i));
-        metrics_register(metrics, "audit", audit->labels[i], kind_metric_table,
+        metrics_register(metrics, "audit", labels, kind_metric_table,
                          ARRAY_COUNT(kind_metric_table), &audit->kinds[i]);
     }
-    for (size_t i = 0; i < AUDIT_TIER_COUNT; i++) {
-        char *labels = audit->labels[AUDIT_KIND_COUNT + i];
-        (void)snprintf(labels, sizeof(audit->labels[0]), "tier=\"%s\"", tier_names[i]);
+    for (size_t i = 0; i < AUDIT_TIER_QUERY; i++) {
+        char *labels = next_label(audit, &used);
+        (void)snprintf(labels, AUDIT_LABEL_BYTES, "tier=\"%s\"", tier_names[i]);
         metrics_register(metrics, "audit", labels, tier_metric_table,
                          ARRAY_COUNT(tier_metric_table), &audit->tiers[i]);
+    }
+    for (size_t i = 0; i < audit->parts.view_count; i++) {
+        register_instance(audit, metrics, i, &used);
     }
 }
 
@@ -168,4 +205,9 @@ const struct audit_kind_metrics *audit_kind_metrics(const struct audit *audit,
 const struct audit_tier_metrics *audit_tier_metrics(const struct audit *audit,
                                                     enum audit_tier tier) {
     return &audit->tiers[tier];
+}
+
+const struct audit_instance_metrics *audit_instance_metrics(const struct audit *audit,
+                                                            size_t instance) {
+    return &audit->instances[instance];
 }

@@ -16,19 +16,29 @@
 #define AUDIT_RECHECKS_MAX 64
 #define AUDIT_SEEN_MAX 4096 /* a power of two */
 #define AUDIT_KEY_BYTES 20
+#define AUDIT_LABEL_BYTES 96
+_Static_assert(AUDIT_BATCH_MAX <= QUERY_VIEW_BATCH_MAX && AUDIT_POLL_MAX <= QUERY_VIEW_BATCH_MAX,
+               "a query instance is asked for a whole batch");
+
+/* Of the orders that the cache need not have, the share that a round asks the instances for. */
+#define AUDIT_UNCACHED_SHARE 16
 
 #define AUDIT_FAILURE_PAUSE_US 500000
 #define AUDIT_BUSY_PAUSE_US 10000
+/* How long changes are not awaited from a query instance that did not answer. */
+#define AUDIT_SILENCE_PAUSE_US 1000000
 /* How long an alarm rests until it is looked at again. */
 #define AUDIT_ALARM_PAUSE_US INT64_C(300000000)
 
 /** An order on which tiers disagree. */
 struct audit_suspect {
     bool used;
-    bool alarmed;        /* counted, and cannot be repaired, or that does not go through */
-    bool owes_message;   /* repaired, but the query instances do not know */
-    uint8_t attempts;    /* repairs that did not go through */
-    audit_kinds kinds;   /* that the first look saw, less those that are repaired */
+    bool alarmed;      /* counted, and cannot be repaired, or that does not go through */
+    bool owes_message; /* repaired, but the query instances do not know */
+    bool told;         /* the query instances were, at least once */
+    uint8_t attempts;  /* repairs that did not go through */
+    uint8_t silences;  /* looks that the instances in question did not answer, one after another */
+    audit_kinds kinds; /* that the first look saw, less those that are repaired */
     audit_kinds counted; /* that a second look confirmed */
     int64_t found_us;
     int64_t due_us; /* of the next look */
@@ -42,7 +52,7 @@ struct audit_subject {
     struct audit_evidence evidence;
     struct audit_view view;
     audit_kinds due;  /* to be repaired now */
-    audit_kinds done; /* of these, repaired */
+    audit_kinds done; /* repaired: of these; or the instances answer something else by now */
     bool tells;       /* the query instances are to be told */
     bool told;
 };
@@ -53,6 +63,8 @@ enum audit_phase {
     AUDIT_LOOK_CACHE,
     AUDIT_LOOK_STORE,
     AUDIT_LOOK_ARCHIVE,
+    AUDIT_LOOK_ROWS,      /* when doubtful rows were written, one after the other */
+    AUDIT_LOOK_INSTANCES, /* one query instance after the other */
     AUDIT_JUDGE,
     AUDIT_REMOVE, /* forged entries */
     AUDIT_READ_STORE,
@@ -73,12 +85,13 @@ struct audit_hand {
     uint8_t results[AUDIT_BATCH_MAX];
 };
 
-enum audit_row_step { AUDIT_ROW_LOOK, AUDIT_ROW_WRITE, AUDIT_ROW_VERIFY };
+enum audit_row_step { AUDIT_ROW_LOOK, AUDIT_ROW_WRITE };
 
-/** The row of the archive that is being repaired. */
+/** The row of the archive that is being looked at or repaired. */
 struct audit_row {
     size_t index; /* of the subject */
     enum audit_row_step step;
+    size_t writes; /* of this row, so far */
     struct archive_row_look look;
     struct archive_row_write write;
 };
@@ -106,18 +119,26 @@ struct audit_walk {
     uint8_t parts[AUDIT_BATCH_MAX];
 };
 
-/** A change that is followed until a tier has it. */
-struct audit_sample {
-    bool used;
-    bool asked;           /* by a poll that is under way */
-    bool known;           /* the tier has answered */
-    enum audit_tier tier; /* that is asked now */
+/** A change that is awaited in one tier, or from one query instance. */
+struct audit_wait {
+    bool waits;
+    bool asked; /* by a poll that is under way */
+    bool known; /* the tier has answered */
     int64_t next_us;
+};
+
+/** A change that is followed until all that should have it have it. */
+struct audit_sample {
+    size_t wait_count; /* 0: free */
+    struct audit_wait waits[AUDIT_TIER_COUNT];
     struct order_record order;
 };
 
 struct audit_poll {
     bool busy;
+    enum audit_tier tier;
+    int64_t due_us;          /* no wait is due before this; INT64_MAX: there is none */
+    int64_t silent_until_us; /* of a query instance that did not answer: not awaited before */
     struct audit *audit;
     struct order_get_batch get;
     struct audit_sample *samples[AUDIT_POLL_MAX];
@@ -155,13 +176,15 @@ struct audit {
     struct audit_metrics metrics;
     struct audit_kind_metrics kinds[AUDIT_KIND_COUNT];
     struct audit_tier_metrics tiers[AUDIT_TIER_COUNT];
-    char labels[AUDIT_KIND_COUNT + AUDIT_TIER_COUNT][32];
+    struct audit_instance_metrics instances[QUERY_VIEWS_MAX];
+    char labels[AUDIT_KIND_COUNT + AUDIT_TIER_COUNT + QUERY_VIEWS_MAX][AUDIT_LABEL_BYTES];
 
     /* the walk */
     bool busy;
     int64_t wake_at_us; /* not before, after a failure */
     int64_t due_us;     /* no suspect is due before this */
     enum audit_phase phase;
+    size_t instance; /* that is asked in AUDIT_LOOK_INSTANCES */
     struct audit_walk walk;
     size_t subject_count;
     struct audit_subject subjects[AUDIT_BATCH_MAX];
@@ -187,6 +210,9 @@ struct audit {
 struct audit_suspect *audit_suspect_for(struct audit *audit, uint64_t order_id);
 void audit_suspect_free(struct audit *audit, struct audit_suspect *suspect);
 void audit_suspect_due(struct audit *audit, struct audit_suspect *suspect, int64_t due_us);
+
+/** How long a disagreement of these kinds rests until it is looked at again. */
+int64_t audit_wait_us(const struct audit *audit, audit_kinds kinds);
 
 /** A tier did not answer: the walk rests for a moment. */
 void audit_note_failure(struct audit *audit);
@@ -216,6 +242,10 @@ void audit_repair_prepare(struct audit *audit);
 
 /** As audit_look_begin, for the phases from AUDIT_REMOVE to AUDIT_CONCLUDE. */
 enum port_submit audit_repair_begin(struct audit *audit);
+
+/** Counts disagreements that are no more, and says what took the place of what. */
+void audit_note_repaired(struct audit *audit, const struct audit_subject *subject,
+                         audit_kinds kinds);
 
 /** Notes what a disagreement was, once. */
 void audit_trace(struct audit *audit, const struct audit_subject *subject, audit_kinds kinds);

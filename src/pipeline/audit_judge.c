@@ -38,6 +38,10 @@ static const struct order_record *seen_end(const struct audit_evidence *evidence
     return seen != NULL && order_status_is_final(seen->status) ? seen : NULL;
 }
 
+bool audit_knows_end(const struct audit_evidence *evidence) {
+    return seen_end(evidence) != NULL;
+}
+
 const struct order_record *audit_truth(const struct audit_view *view,
                                        const struct audit_evidence *evidence) {
     const struct order_record *end = seen_end(evidence);
@@ -48,10 +52,21 @@ const struct order_record *audit_truth(const struct audit_view *view,
         return NULL;
     }
     if (is_found(&view->archive)) {
-        bool older = end != NULL && end->version > view->archive.order.version;
-        return older ? end : &view->archive.order;
+        bool settles = end != NULL && (view->by_hand || end->version > view->archive.order.version);
+        return settles ? end : &view->archive.order;
     }
     return view->archive.result == ORDER_RESULT_UNAVAILABLE ? NULL : end;
+}
+
+bool audit_doubts_row(const struct audit_view *view, const struct audit_evidence *evidence) {
+    const struct order_record *end = NULL;
+    if (is_found(&view->store) && order_status_is_final(view->store.order.status)) {
+        end = &view->store.order;
+    } else if (view->store.result == ORDER_RESULT_ABSENT) {
+        end = seen_end(evidence);
+    }
+    return end != NULL && is_found(&view->archive) && view->archive.order.version >= end->version &&
+           !is_same(&view->archive.order, end);
 }
 
 /** The homes of an order that the store has. */
@@ -70,13 +85,48 @@ static audit_kinds judge_hot(const struct audit_view *view, const struct audit_e
     if (!is_found(&view->archive)) {
         return 0;
     }
-    if (!final || archived->version > order->version) {
+    if (!final || (archived->version > order->version && !view->by_hand)) {
         return AUDIT_BIT(AUDIT_CONFLICT);
     }
     if (!is_same(order, archived)) {
         return AUDIT_BIT(AUDIT_ARCHIVE_WRONG);
     }
     return now_us - order->updated_at_us > two_homes_us ? AUDIT_BIT(AUDIT_TWO_HOMES) : 0;
+}
+
+static bool is_answered(const struct audit_answer *answer) {
+    return is_found(answer) || answer->result == ORDER_RESULT_FOUND_STATE;
+}
+
+/** True where an answer and an order are the same, as far as the answer goes. */
+static bool agrees(const struct audit_answer *answer, const struct order_record *order) {
+    return is_found(answer)
+               ? is_same(&answer->order, order)
+               : answer->order.version == order->version && answer->order.status == order->status;
+}
+
+/** True where a tier says that the order ended otherwise, and not later, than in `archived`. */
+static bool denies(const struct audit_answer *answer, const struct order_record *archived) {
+    return is_found(answer) && order_status_is_final(answer->order.status) &&
+           answer->order.version <= archived->version && !is_same(&answer->order, archived);
+}
+
+/** The archive's row against what the cache has, where nobody saw how the order ended. Nothing
+ *  comes after the end, so one of both is false: what the row says is not spread by a repair. */
+static audit_kinds judge_unwitnessed(const struct audit_view *view) {
+    return denies(&view->cache, &view->archive.order) ? AUDIT_BIT(AUDIT_CONFLICT) : 0;
+}
+
+/** The archive's row against how the order ended. */
+static audit_kinds judge_row(const struct audit_view *view, const struct order_record *end) {
+    const struct order_record *archived = &view->archive.order;
+    if (is_same(end, archived)) {
+        return 0;
+    }
+    if (end->version > archived->version || view->by_hand) {
+        return AUDIT_BIT(AUDIT_ARCHIVE_WRONG);
+    }
+    return end->version == archived->version ? AUDIT_BIT(AUDIT_CONFLICT) : 0;
 }
 
 /** The homes of an order that the store does not have. */
@@ -98,13 +148,12 @@ static audit_kinds judge_cold(const struct audit_view *view,
     default:
         return 0;
     }
-    if (seen == NULL || seen->version < archived->version) {
-        return 0;
+    if (end != NULL) {
+        return judge_row(view, end);
     }
-    if (seen->version > archived->version) {
-        return AUDIT_BIT(end != NULL ? AUDIT_ARCHIVE_WRONG : AUDIT_CONFLICT);
-    }
-    return is_same(seen, archived) ? 0 : AUDIT_BIT(AUDIT_CONFLICT);
+    /* An order that was seen while it was open has a higher version in its row. */
+    return seen == NULL || seen->version < archived->version ? judge_unwitnessed(view)
+                                                             : AUDIT_BIT(AUDIT_CONFLICT);
 }
 
 static audit_kinds judge_cache(const struct audit_view *view, const struct order_record *truth) {
@@ -126,6 +175,20 @@ static audit_kinds judge_cache(const struct audit_view *view, const struct order
     return is_same(cached, truth) ? 0 : AUDIT_BIT(AUDIT_FORGED);
 }
 
+audit_kinds audit_judge_instance(const struct audit_answer *answer,
+                                 const struct order_record *truth) {
+    if (answer->result == ORDER_RESULT_ABSENT) {
+        return AUDIT_BIT(AUDIT_VIEW_MISSING);
+    }
+    if (!is_answered(answer)) {
+        return 0;
+    }
+    if (answer->order.version < truth->version) {
+        return AUDIT_BIT(AUDIT_VIEW_STALE);
+    }
+    return agrees(answer, truth) ? 0 : AUDIT_BIT(AUDIT_VIEW_FORGED);
+}
+
 audit_kinds audit_judge(const struct audit_view *view, const struct audit_evidence *evidence,
                         int64_t now_us, int64_t two_homes_us) {
     audit_kinds kinds;
@@ -144,13 +207,54 @@ audit_kinds audit_judge(const struct audit_view *view, const struct audit_eviden
         !order_record_same_reference(truth, &evidence->order)) {
         kinds |= AUDIT_BIT(AUDIT_ORPHAN);
     }
+    for (size_t i = 0; i < QUERY_VIEWS_MAX; i++) {
+        kinds |= audit_judge_instance(&view->instances[i], truth);
+    }
     return kinds | judge_cache(view, truth);
+}
+
+/** True where what one instance answered at both looks is a disagreement of one kind. */
+static bool confirms(const struct audit_answer *first, const struct order_record *before,
+                     const struct audit_answer *second, const struct order_record *truth,
+                     audit_kinds kind) {
+    if (audit_judge_instance(first, before) != kind ||
+        audit_judge_instance(second, truth) != kind) {
+        return false;
+    }
+    switch (kind) {
+    case AUDIT_BIT(AUDIT_VIEW_STALE):
+        return second->order.version < before->version;
+    case AUDIT_BIT(AUDIT_VIEW_FORGED):
+        return audit_judge_instance(first, truth) == kind;
+    default:
+        return true;
+    }
+}
+
+/** Those of AUDIT_VIEW_KINDS that one instance at least confirms. */
+static audit_kinds confirm_instances(const struct audit_view *first,
+                                     const struct order_record *before,
+                                     const struct audit_view *second,
+                                     const struct order_record *truth) {
+    static const enum audit_kind kinds[] = {AUDIT_VIEW_STALE, AUDIT_VIEW_MISSING,
+                                            AUDIT_VIEW_FORGED};
+    audit_kinds confirmed = 0;
+    for (size_t i = 0; i < QUERY_VIEWS_MAX; i++) {
+        for (size_t k = 0; k < ARRAY_COUNT(kinds); k++) {
+            if (confirms(&first->instances[i], before, &second->instances[i], truth,
+                         AUDIT_BIT(kinds[k]))) {
+                confirmed |= AUDIT_BIT(kinds[k]);
+            }
+        }
+    }
+    return confirmed;
 }
 
 audit_kinds audit_confirm(const struct audit_view *first, audit_kinds first_kinds,
                           const struct audit_view *second, audit_kinds second_kinds,
                           const struct audit_evidence *evidence) {
     const struct order_record *before = audit_truth(first, evidence);
+    const struct order_record *truth = audit_truth(second, evidence);
     audit_kinds kinds = first_kinds & second_kinds;
     /* Behind what was true at the first look already; what came later may still be on its way. */
     if (before == NULL || second->cache.order.version >= before->version) {
@@ -158,6 +262,22 @@ audit_kinds audit_confirm(const struct audit_view *first, audit_kinds first_kind
     }
     if (!is_same(&first->archive.order, &second->archive.order)) {
         kinds &= ~AUDIT_BIT(AUDIT_TWO_HOMES);
+    }
+    if ((kinds & AUDIT_VIEW_KINDS) != 0) { /* so both looks knew the truth */
+        kinds &= ~AUDIT_VIEW_KINDS | confirm_instances(first, before, second, truth);
+    }
+    return kinds;
+}
+
+audit_kinds audit_undecided(const struct audit_view *first, const struct audit_view *second,
+                            const struct audit_evidence *evidence) {
+    const struct order_record *before = audit_truth(first, evidence);
+    audit_kinds kinds = 0;
+    for (size_t i = 0; before != NULL && i < QUERY_VIEWS_MAX; i++) {
+        const struct audit_answer *answer = &second->instances[i];
+        if (!is_answered(answer) && answer->result != ORDER_RESULT_ABSENT) {
+            kinds |= audit_judge_instance(&first->instances[i], before);
+        }
     }
     return kinds;
 }

@@ -7,7 +7,7 @@
 
 /* Lines about single orders that one batch may log. */
 #define LINES_MAX 16
-#define LINE_BYTES 768
+#define LINE_BYTES 1536
 
 /* Query instances drop what they hold of an order at such a message, and read it again. */
 #define REPAIR_KIND "repair"
@@ -35,6 +35,10 @@ static void append_time(struct text *text, int64_t time_us) {
 static void append_answer(struct text *text, const char *tier, const struct audit_answer *answer) {
     text_append_format(text, "; %s: ", tier);
     switch (answer->result) {
+    case ORDER_RESULT_FOUND_STATE:
+        text_append_format(text, "version %u, %s", answer->order.version,
+                           order_status_name(answer->order.status));
+        break;
     case ORDER_RESULT_FOUND:
         text_append_format(text, "version %u, %s, written ", answer->order.version,
                            order_status_name(answer->order.status));
@@ -47,6 +51,18 @@ static void append_answer(struct text *text, const char *tier, const struct audi
     default:
         text_append_literal(text, "something that is no order");
         break;
+    }
+}
+
+/** The answers of the query instances that are a disagreement of these kinds, with their names. */
+static void append_instances(const struct audit *audit, struct text *text,
+                             const struct audit_view *view, const struct order_record *truth,
+                             audit_kinds kinds) {
+    for (size_t i = 0; truth != NULL && i < audit->parts.view_count; i++) {
+        const struct audit_answer *answer = &view->instances[i];
+        if ((audit_judge_instance(answer, truth) & kinds) != 0) {
+            append_answer(text, audit->parts.views[i]->name, answer);
+        }
     }
 }
 
@@ -77,33 +93,45 @@ void audit_trace(struct audit *audit, const struct audit_subject *subject, audit
         append_answer(&text, "store", &subject->view.store);
         append_answer(&text, "archive", &subject->view.archive);
         append_answer(&text, "cache", &subject->view.cache);
+        append_instances(audit, &text, &subject->view, truth_of(subject), AUDIT_BIT(i));
         text_append_format(&text, "; found by the %s", sources[suspect->evidence.source]);
         log_error(audit->parts.log, "audit", "%.*s", (int)text.size, text.data);
     }
 }
 
-/** What took the place of what. */
-static void log_repair(struct audit *audit, const struct audit_subject *subject,
-                       audit_kinds repaired) {
+static void count_repaired(struct audit *audit, audit_kinds kinds) {
+    for (size_t i = 0; i < AUDIT_KIND_COUNT; i++) {
+        if ((kinds & AUDIT_BIT(i)) != 0) {
+            metric_add(&audit->kinds[i].repaired_total, 1);
+        }
+    }
+}
+
+void audit_note_repaired(struct audit *audit, const struct audit_subject *subject,
+                         audit_kinds kinds) {
     char line[LINE_BYTES];
     struct text text = text_over(line, sizeof(line));
+    const struct audit_view *first = &subject->suspect->first;
+    const struct audit_evidence *evidence = &subject->evidence;
     const struct order_record *truth = truth_of(subject);
-    if (repaired == 0 || !may_log(audit)) {
+    count_repaired(audit, kinds);
+    if (kinds == 0 || !may_log(audit)) {
         return;
     }
-    text_append_format(
-        &text, "order %llu: repaired:", (unsigned long long)subject->evidence.order.order_id);
+    text_append_format(&text,
+                       "order %llu: repaired:", (unsigned long long)evidence->order.order_id);
     for (size_t i = 0; i < AUDIT_KIND_COUNT; i++) {
-        if ((repaired & AUDIT_BIT(i)) != 0) {
+        if ((kinds & AUDIT_BIT(i)) != 0) {
             text_append_format(&text, " %s", audit_kind_label((enum audit_kind)i));
         }
     }
-    if ((repaired & AUDIT_CACHE_KINDS) != 0) {
+    if ((kinds & AUDIT_CACHE_KINDS) != 0) {
         append_answer(&text, "replaced in the cache", &subject->view.cache);
     }
-    if ((repaired & AUDIT_ROW_KINDS) != 0) {
+    if ((kinds & AUDIT_ROW_KINDS) != 0) {
         append_answer(&text, "replaced in the archive", &subject->view.archive);
     }
+    append_instances(audit, &text, first, audit_truth(first, evidence), kinds);
     if (truth != NULL) {
         text_append_format(&text, "; by version %u, %s", truth->version,
                            order_status_name(truth->status));
@@ -182,7 +210,35 @@ static struct audit_subject *row_subject(struct audit *audit) {
 static void end_row(struct audit *audit, bool done) {
     note_done(audit, row_subject(audit), AUDIT_ROW_KINDS, done);
     audit->row.step = AUDIT_ROW_LOOK;
+    audit->row.writes = 0;
     audit->row.index++;
+}
+
+/* How far above the present time a row is written, where less was not enough: a deletion does not
+ * show when it was made, and whoever made it may have given it any time. The one before the last is
+ * above every time in nanoseconds, too. */
+static const int64_t row_leads_us[] = {
+    0,
+    INT64_C(60) * 1000000,                /* a minute */
+    INT64_C(86400) * 1000000,             /* a day */
+    INT64_C(366) * 86400 * 1000000,       /* a year */
+    INT64_C(100) * 366 * 86400 * 1000000, /* a century */
+    INT64_MAX / 2,
+    INT64_MAX,
+};
+
+/** The time to write a row with, so that it shows: above that of the row that shows now, and above
+ *  that of any deletion, as far as that is known. */
+static int64_t row_timestamp(const struct audit *audit) {
+    const struct audit_row *row = &audit->row;
+    int64_t now_us = clock_now_us(audit->parts.clock);
+    int64_t lead_us = row_leads_us[row->writes];
+    int64_t above_us = lead_us > INT64_MAX - now_us ? INT64_MAX : now_us + lead_us;
+    if (row->look.result != ORDER_RESULT_ABSENT) {
+        int64_t written_us = row->look.writetime_us;
+        above_us = row->writes == 0 || written_us > above_us ? written_us : above_us;
+    }
+    return above_us < INT64_MAX ? above_us + 1 : above_us;
 }
 
 static void row_looked(struct port_request *request) {
@@ -192,14 +248,12 @@ static void row_looked(struct port_request *request) {
     audit->busy = false;
     bool same = row->look.result == ORDER_RESULT_FOUND && truth != NULL &&
                 memcmp(&row->look.order, truth, sizeof(*truth)) == 0;
-    if (same || row->look.result == ORDER_RESULT_UNAVAILABLE || row->step == AUDIT_ROW_VERIFY) {
+    if (same || row->look.result == ORDER_RESULT_UNAVAILABLE ||
+        row->writes == ARRAY_COUNT(row_leads_us)) {
         end_row(audit, same);
         return;
     }
-    /* A row that is not shown may have been deleted at any time up to now. */
-    int64_t above_us = row->look.result == ORDER_RESULT_ABSENT ? clock_now_us(audit->parts.clock)
-                                                               : row->look.writetime_us;
-    row->write.timestamp_us = above_us < INT64_MAX ? above_us + 1 : above_us;
+    row->write.timestamp_us = row_timestamp(audit);
     row->step = AUDIT_ROW_WRITE;
 }
 
@@ -207,13 +261,15 @@ static void row_written(struct port_request *request) {
     struct audit *audit = CONTAINER_OF(request, struct audit, row.write.request);
     audit->busy = false;
     if (audit->row.write.result == ORDER_RESULT_STORED) {
-        audit->row.step = AUDIT_ROW_VERIFY;
+        audit->row.writes++;
+        audit->row.step = AUDIT_ROW_LOOK;
     } else {
         end_row(audit, false);
     }
 }
 
-/** One row after the other: look when it was written, write above that, look whether it shows. */
+/** One row after the other: look when it was written, write above that, look whether it shows, and
+ *  write above that where it does not. */
 static enum port_submit begin_row(struct audit *audit) {
     struct audit_row *row = &audit->row;
     for (; row->index < audit->subject_count; row->index++) {
@@ -223,6 +279,7 @@ static enum port_submit begin_row(struct audit *audit) {
         if ((subject->due & AUDIT_ROW_KINDS) == 0 || !writes) {
             continue;
         }
+        row->look.request.done = row_looked;
         row->look.order_id = truth->order_id;
         row->write.order = *truth;
         return row->step == AUDIT_ROW_WRITE
@@ -281,7 +338,8 @@ static void told(struct port_request *request) {
 static bool must_tell(const struct audit_subject *subject) {
     audit_kinds quiet =
         AUDIT_BIT(AUDIT_MISSING) | AUDIT_BIT(AUDIT_FOREIGN) | AUDIT_BIT(AUDIT_TWO_HOMES);
-    return subject->tells || (subject->done & ~quiet) != 0;
+    return subject->tells || (subject->done & ~quiet) != 0 ||
+           (subject->due & AUDIT_VIEW_KINDS) != 0;
 }
 
 static enum port_submit begin_tell(struct audit *audit) {
@@ -309,14 +367,6 @@ static enum port_submit begin_tell(struct audit *audit) {
 
 /* --- What remains. --- */
 
-static void count_repaired(struct audit *audit, audit_kinds kinds) {
-    for (size_t i = 0; i < AUDIT_KIND_COUNT; i++) {
-        if ((kinds & AUDIT_BIT(i)) != 0) {
-            metric_add(&audit->kinds[i].repaired_total, 1);
-        }
-    }
-}
-
 /** It is said aloud; what is to be repaired is tried again now and then. */
 static void give_up(struct audit *audit, struct audit_suspect *suspect) {
     metric_add(&audit->metrics.messages_lost_total, suspect->owes_message ? 1 : 0);
@@ -332,6 +382,7 @@ static void conclude_suspect(struct audit *audit, struct audit_subject *subject)
     struct audit_suspect *suspect = subject->suspect;
     suspect->kinds &= ~subject->done;
     suspect->owes_message = subject->tells && !subject->told;
+    suspect->told = suspect->told || subject->told;
     if (suspect->kinds == 0 && !suspect->owes_message) {
         audit_suspect_free(audit, suspect);
         return;
@@ -347,17 +398,17 @@ static void conclude_suspect(struct audit *audit, struct audit_subject *subject)
             return;
         }
     }
-    audit_suspect_due(audit, suspect,
-                      clock_now_us(audit->parts.clock) +
-                          (suspect->alarmed ? AUDIT_ALARM_PAUSE_US : audit->grace_us));
+    audit_suspect_due(
+        audit, suspect,
+        clock_now_us(audit->parts.clock) +
+            (suspect->alarmed ? AUDIT_ALARM_PAUSE_US : audit_wait_us(audit, suspect->kinds)));
 }
 
 static void conclude(struct audit *audit) {
     for (size_t i = 0; i < audit->subject_count; i++) {
         struct audit_subject *subject = &audit->subjects[i];
         if (subject->suspect != NULL) {
-            count_repaired(audit, subject->done);
-            log_repair(audit, subject, subject->done);
+            audit_note_repaired(audit, subject, subject->done);
             conclude_suspect(audit, subject);
         }
     }

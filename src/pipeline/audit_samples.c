@@ -13,11 +13,30 @@
 
 /* --- What a sample comes to. --- */
 
-static void forget(struct audit *audit, struct audit_sample *sample) {
-    audit->samples.late_used -= sample->tier == AUDIT_TIER_ARCHIVE ? 1 : 0;
-    *sample = (struct audit_sample){.used = false};
-    audit->samples.used--;
-    metric_set(&audit->metrics.following, audit->samples.used);
+/** The tier is asked at this time, or soon after it. */
+static void ask_at(struct audit *audit, struct audit_sample *sample, enum audit_tier tier,
+                   int64_t time_us) {
+    struct audit_poll *poll = &audit->samples.polls[tier];
+    sample->waits[tier].next_us = time_us;
+    poll->due_us = time_us < poll->due_us ? time_us : poll->due_us;
+}
+
+static void await(struct audit *audit, struct audit_sample *sample, enum audit_tier tier,
+                  int64_t now_us) {
+    sample->waits[tier] = (struct audit_wait){.waits = true};
+    ask_at(audit, sample, tier, now_us);
+    sample->wait_count++;
+    audit->samples.late_used += tier == AUDIT_TIER_ARCHIVE ? 1 : 0;
+}
+
+/** The tier is not awaited any more; when none is, the sample is free. */
+static void settle(struct audit *audit, struct audit_sample *sample, enum audit_tier tier) {
+    sample->waits[tier].waits = false;
+    audit->samples.late_used -= tier == AUDIT_TIER_ARCHIVE ? 1 : 0;
+    if (--sample->wait_count == 0) {
+        audit->samples.used--;
+        metric_set(&audit->metrics.following, audit->samples.used);
+    }
 }
 
 static void count_lag(struct audit_tier_metrics *metrics, int64_t lag_us) {
@@ -28,112 +47,167 @@ static void count_lag(struct audit_tier_metrics *metrics, int64_t lag_us) {
     histogram_add(&metrics->lag_microseconds, (uint64_t)lag_us);
 }
 
-/** The tier has the change: the next tier, or the end. */
-static void arrived(struct audit *audit, struct audit_sample *sample, int64_t lag_us,
-                    int64_t now_us) {
-    if (lag_us > GIVEN_UP_US && !sample->known) {
+/** The tier has the change. A final one that the cache has is awaited in the archive. */
+static void arrived(struct audit *audit, struct audit_sample *sample, enum audit_tier tier,
+                    int64_t lag_us, int64_t now_us) {
+    if (lag_us > GIVEN_UP_US && !sample->waits[tier].known) {
         /* It may have been there all the time: an old change that was told of again. */
         metric_add(&audit->metrics.samples_replayed_total, 1);
-        forget(audit, sample);
+        settle(audit, sample, tier);
         return;
     }
-    count_lag(&audit->tiers[sample->tier], lag_us);
-    if (sample->tier == AUDIT_TIER_CACHE && order_status_is_final(sample->order.status) &&
+    count_lag(&audit->tiers[tier], lag_us);
+    if (tier == AUDIT_TIER_CACHE && order_status_is_final(sample->order.status) &&
         audit->samples.late_used < AUDIT_SAMPLES_MAX / 2) {
-        audit->samples.late_used++;
-        sample->tier = AUDIT_TIER_ARCHIVE;
-        sample->known = false;
-        sample->next_us = now_us;
-    } else {
-        forget(audit, sample);
+        await(audit, sample, AUDIT_TIER_ARCHIVE, now_us);
+    }
+    settle(audit, sample, tier);
+}
+
+static void drop(struct audit *audit, struct audit_sample *sample, enum audit_tier tier) {
+    metric_add(&audit->metrics.samples_dropped_total, 1);
+    settle(audit, sample, tier);
+}
+
+/** The tier has had its time. An order that the cache does not have, or that a query instance does
+ *  not answer, is looked at everywhere; one that the archive does not have is in the store. */
+static void missed(struct audit *audit, struct audit_sample *sample, enum audit_tier tier,
+                   int64_t lag_us) {
+    if (!sample->waits[tier].known) {
+        drop(audit, sample, tier); /* it did not answer */
+        return;
+    }
+    count_lag(&audit->tiers[tier], lag_us);
+    if (tier != AUDIT_TIER_ARCHIVE && audit->recheck_count < AUDIT_RECHECKS_MAX) {
+        audit->rechecks[audit->recheck_count++] = sample->order;
+    }
+    settle(audit, sample, tier);
+}
+
+/** A query instance does not answer: what is awaited from it is not counted, and what comes is not
+ *  awaited from it for a moment. Else it would keep the samples from being used for others. */
+static void fall_silent(struct audit *audit, struct audit_poll *poll, int64_t now_us) {
+    poll->silent_until_us = now_us + AUDIT_SILENCE_PAUSE_US;
+    metric_add(&audit->instances[poll->tier - AUDIT_TIER_QUERY].unanswered_total, 1);
+    for (size_t i = 0; i < AUDIT_SAMPLES_MAX; i++) {
+        struct audit_sample *sample = &audit->samples.samples[i];
+        if (sample->waits[poll->tier].waits) {
+            drop(audit, sample, poll->tier);
+        }
     }
 }
 
-/** The tier has had its time. An order that the cache does not have is looked at in every tier; one
- *  that the archive does not have is in the store. */
-static void missed(struct audit *audit, struct audit_sample *sample, int64_t lag_us) {
-    if (!sample->known) {
-        metric_add(&audit->metrics.samples_dropped_total, 1); /* it did not answer */
-        forget(audit, sample);
+/** Looks whether a tier has a change now. */
+static void judge_answer(struct audit *audit, struct audit_sample *sample, enum audit_tier tier,
+                         uint8_t result, uint32_t version, int64_t now_us) {
+    struct audit_wait *wait = &sample->waits[tier];
+    int64_t lag_us = now_us - sample->order.updated_at_us;
+    lag_us = lag_us > 0 ? lag_us : 0;
+    bool found = result == ORDER_RESULT_FOUND || result == ORDER_RESULT_FOUND_STATE;
+    if (found && version >= sample->order.version) {
+        arrived(audit, sample, tier, lag_us, now_us);
         return;
     }
-    count_lag(&audit->tiers[sample->tier], lag_us);
-    if (sample->tier == AUDIT_TIER_CACHE && audit->recheck_count < AUDIT_RECHECKS_MAX) {
-        audit->rechecks[audit->recheck_count++] = sample->order;
+    wait->known = result != ORDER_RESULT_UNAVAILABLE && result != ORDER_RESULT_UNKNOWN;
+    if (lag_us > GIVEN_UP_US) {
+        missed(audit, sample, tier, lag_us);
+        return;
     }
-    forget(audit, sample);
+    int64_t pause_us = lag_us / 8;
+    pause_us = pause_us < POLL_PAUSE_US_MIN ? POLL_PAUSE_US_MIN : pause_us;
+    pause_us = pause_us > POLL_PAUSE_US_MAX ? POLL_PAUSE_US_MAX : pause_us;
+    ask_at(audit, sample, tier, now_us + pause_us);
+}
+
+static void ask(struct audit_poll *poll, bool asked) {
+    for (size_t i = 0; i < poll->get.count; i++) {
+        poll->samples[i]->waits[poll->tier].asked = asked;
+    }
+    poll->busy = asked;
 }
 
 static void polled(struct port_request *request) {
     struct audit_poll *poll = CONTAINER_OF(request, struct audit_poll, get.request);
     struct audit *audit = poll->audit;
     int64_t now_us = clock_now_us(audit->parts.clock);
-    poll->busy = false;
+    bool is_instance = poll->tier >= AUDIT_TIER_QUERY;
+    ask(poll, false);
+    if (is_instance && poll->results[0] == ORDER_RESULT_UNAVAILABLE) {
+        fall_silent(audit, poll, now_us);
+        return;
+    }
     for (size_t i = 0; i < poll->get.count; i++) {
-        struct audit_sample *sample = poll->samples[i];
-        int64_t lag_us = now_us - sample->order.updated_at_us;
-        lag_us = lag_us > 0 ? lag_us : 0;
-        sample->asked = false;
-        if (poll->results[i] == ORDER_RESULT_FOUND &&
-            poll->orders[i].version >= sample->order.version) {
-            arrived(audit, sample, lag_us, now_us);
-            continue;
+        if (is_instance && poll->results[i] == ORDER_RESULT_UNKNOWN) {
+            metric_add(&audit->instances[poll->tier - AUDIT_TIER_QUERY].unknown_total, 1);
         }
-        sample->known = poll->results[i] != ORDER_RESULT_UNAVAILABLE;
-        if (lag_us > GIVEN_UP_US) {
-            missed(audit, sample, lag_us);
-            continue;
-        }
-        int64_t pause_us = lag_us / 8;
-        pause_us = pause_us < POLL_PAUSE_US_MIN ? POLL_PAUSE_US_MIN : pause_us;
-        sample->next_us = now_us + (pause_us > POLL_PAUSE_US_MAX ? POLL_PAUSE_US_MAX : pause_us);
+        judge_answer(audit, poll->samples[i], poll->tier, poll->results[i], poll->orders[i].version,
+                     now_us);
     }
 }
 
 /* --- Asking. --- */
 
-static enum port_submit submit_poll(struct audit *audit, enum audit_tier tier) {
-    struct order_get_batch *get = &audit->samples.polls[tier].get;
-    return tier == AUDIT_TIER_CACHE ? audit->parts.cache->ops->get(audit->parts.cache, get)
-                                    : audit->parts.archive->ops->get(audit->parts.archive, get);
+static enum port_submit submit_poll(struct audit *audit, struct audit_poll *poll) {
+    const struct audit_parts *parts = &audit->parts;
+    switch (poll->tier) {
+    case AUDIT_TIER_CACHE:
+        return parts->cache->ops->get(parts->cache, &poll->get);
+    case AUDIT_TIER_ARCHIVE:
+        return parts->archive->ops->get(parts->archive, &poll->get);
+    default: {
+        size_t instance = poll->tier - AUDIT_TIER_QUERY;
+        struct query_view *view = parts->views[instance];
+        enum port_submit said = view->ops->states(view, &poll->get);
+        metric_add(&audit->instances[instance].asked_total,
+                   said == PORT_TAKEN ? poll->get.count : 0);
+        return said;
+    }
+    }
 }
 
-static void ask(struct audit_poll *poll, bool asked) {
-    for (size_t i = 0; i < poll->get.count; i++) {
-        poll->samples[i]->asked = asked;
+/** Collects what is due, and finds out when something is due next. */
+static void gather(struct audit *audit, struct audit_poll *poll, int64_t now_us) {
+    poll->get.count = 0;
+    poll->due_us = INT64_MAX;
+    for (size_t i = 0; i < AUDIT_SAMPLES_MAX; i++) {
+        struct audit_sample *sample = &audit->samples.samples[i];
+        const struct audit_wait *wait = &sample->waits[poll->tier];
+        if (!wait->waits) {
+            continue;
+        }
+        if (wait->next_us <= now_us && poll->get.count < AUDIT_POLL_MAX) {
+            poll->samples[poll->get.count] = sample;
+            poll->ids[poll->get.count++] = sample->order.order_id;
+        } else if (wait->next_us < poll->due_us) {
+            poll->due_us = wait->next_us;
+        }
     }
-    poll->busy = asked;
 }
 
 /** Asks a tier for what is due. Returns when something is due next. */
-static int64_t step_poll(struct audit *audit, enum audit_tier tier, int64_t now_us) {
-    struct audit_poll *poll = &audit->samples.polls[tier];
-    int64_t next_us = INT64_MAX;
-    if (poll->busy || audit->samples.used == 0) {
+static int64_t step_poll(struct audit *audit, struct audit_poll *poll, int64_t now_us) {
+    if (poll->busy) {
         return INT64_MAX;
     }
-    poll->get.count = 0;
-    for (size_t i = 0; i < AUDIT_SAMPLES_MAX; i++) {
-        struct audit_sample *sample = &audit->samples.samples[i];
-        if (!sample->used || sample->tier != tier) {
-            continue;
-        }
-        if (sample->next_us <= now_us && poll->get.count < AUDIT_POLL_MAX) {
-            poll->samples[poll->get.count] = sample;
-            poll->ids[poll->get.count++] = sample->order.order_id;
-        } else if (sample->next_us < next_us) {
-            next_us = sample->next_us;
-        }
+    if (now_us < poll->due_us) {
+        return poll->due_us;
     }
+    gather(audit, poll, now_us);
     if (poll->get.count == 0) {
-        return next_us;
+        return poll->due_us;
     }
     ask(poll, true); /* it may be done before the submission returns */
-    if (submit_poll(audit, tier) == PORT_TAKEN) {
+    if (submit_poll(audit, poll) == PORT_TAKEN) {
         return INT64_MAX;
     }
     ask(poll, false);
-    return now_us + AUDIT_BUSY_PAUSE_US;
+    poll->due_us = now_us + AUDIT_BUSY_PAUSE_US;
+    return poll->due_us;
+}
+
+/** How many tiers there are, the query instances among them. */
+static size_t tier_count(const struct audit *audit) {
+    return AUDIT_TIER_QUERY + audit->parts.view_count;
 }
 
 /* --- Reading. --- */
@@ -149,6 +223,20 @@ static bool was_seen(struct audit_samples *samples, const struct order_record *o
     return false;
 }
 
+/** Follows a change in the cache, and at every query instance that answers. */
+static void begin_sample(struct audit *audit, struct audit_sample *sample,
+                         const struct order_record *order, int64_t now_us) {
+    *sample = (struct audit_sample){.order = *order};
+    await(audit, sample, AUDIT_TIER_CACHE, now_us);
+    for (size_t tier = AUDIT_TIER_QUERY; tier < tier_count(audit); tier++) {
+        if (now_us >= audit->samples.polls[tier].silent_until_us) {
+            await(audit, sample, (enum audit_tier)tier, now_us);
+        }
+    }
+    audit->samples.used++;
+    metric_set(&audit->metrics.following, audit->samples.used);
+}
+
 static void follow(struct audit *audit, const struct order_record *order, int64_t now_us) {
     struct audit_samples *samples = &audit->samples;
     if (was_seen(samples, order)) {
@@ -160,11 +248,8 @@ static void follow(struct audit *audit, const struct order_record *order, int64_
     }
     samples->allowance--;
     for (size_t i = 0; i < AUDIT_SAMPLES_MAX; i++) {
-        if (!samples->samples[i].used) {
-            samples->samples[i] = (struct audit_sample){
-                .used = true, .tier = AUDIT_TIER_CACHE, .next_us = now_us, .order = *order};
-            samples->used++;
-            metric_set(&audit->metrics.following, samples->used);
+        if (samples->samples[i].wait_count == 0) {
+            begin_sample(audit, &samples->samples[i], order, now_us);
             return;
         }
     }
@@ -223,8 +308,8 @@ static int64_t step_read(struct audit *audit, int64_t now_us) {
 
 int64_t audit_samples_step(struct audit *audit, int64_t now_us) {
     int64_t next_us = step_read(audit, now_us);
-    for (size_t tier = 0; tier < AUDIT_TIER_COUNT; tier++) {
-        int64_t poll_us = step_poll(audit, (enum audit_tier)tier, now_us);
+    for (size_t tier = 0; tier < tier_count(audit); tier++) {
+        int64_t poll_us = step_poll(audit, &audit->samples.polls[tier], now_us);
         next_us = poll_us < next_us ? poll_us : next_us;
     }
     return next_us;
@@ -232,17 +317,28 @@ int64_t audit_samples_step(struct audit *audit, int64_t now_us) {
 
 bool audit_samples_are_busy(const struct audit *audit) {
     const struct audit_samples *samples = &audit->samples;
-    return samples->reading || samples->polls[AUDIT_TIER_CACHE].busy ||
-           samples->polls[AUDIT_TIER_ARCHIVE].busy;
+    for (size_t tier = 0; tier < tier_count(audit); tier++) {
+        if (samples->polls[tier].busy) {
+            return true;
+        }
+    }
+    return samples->reading;
+}
+
+/** Gives up what nobody is asked for at this moment. */
+static void give_up(struct audit *audit, struct audit_sample *sample) {
+    for (size_t tier = 0; sample->wait_count > 0 && tier < tier_count(audit); tier++) {
+        if (sample->waits[tier].waits && !sample->waits[tier].asked) {
+            settle(audit, sample, (enum audit_tier)tier);
+        }
+    }
 }
 
 void audit_samples_rest(struct audit *audit) {
     struct audit_samples *samples = &audit->samples;
     samples->begun = false;
     for (size_t i = 0; samples->used > 0 && i < AUDIT_SAMPLES_MAX; i++) {
-        if (samples->samples[i].used && !samples->samples[i].asked) {
-            forget(audit, &samples->samples[i]);
-        }
+        give_up(audit, &samples->samples[i]);
     }
 }
 
@@ -257,6 +353,8 @@ void audit_samples_prepare(struct audit *audit) {
     };
     for (size_t tier = 0; tier < AUDIT_TIER_COUNT; tier++) {
         struct audit_poll *poll = &samples->polls[tier];
+        poll->tier = (enum audit_tier)tier;
+        poll->due_us = INT64_MAX;
         poll->audit = audit;
         poll->get = (struct order_get_batch){
             .request = {.done = polled, .mailbox = audit->parts.mailbox},

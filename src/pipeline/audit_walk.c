@@ -16,6 +16,8 @@ static void add_subject(struct audit *audit, enum audit_source source,
 
 static void begin_batch(struct audit *audit) {
     audit->lines = 0;
+    audit->instance = 0;
+    audit->row.index = 0;
     if (audit->subject_count > 0) {
         audit->phase = AUDIT_LOOK_CACHE;
     }

@@ -28,8 +28,8 @@
 
 /** Changes in one batch, and batches that are read, published or waiting at once. Their memory, 240
  *  bytes a change, is all that the relay holds. */
-#define RELAY_BATCH_MAX 8192
-#define RELAY_SLOTS_MAX 8
+#define RELAY_BATCH_MAX 4096
+#define RELAY_SLOTS_MAX 6
 
 #define RELAY_METRICS(X)                                                                           \
     X(counter, published_total, "Changes that were published and acknowledged")                    \

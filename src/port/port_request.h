@@ -55,6 +55,7 @@ enum order_result {
     ORDER_RESULT_BAD_TIME,    /* change: a time that it does not set or that cannot be */
     ORDER_RESULT_FOUND,       /* get, find: the whole order */
     ORDER_RESULT_FOUND_ID,    /* find: the id; the order is in the archive */
+    ORDER_RESULT_FOUND_STATE, /* query view: only the order's id, version and status */
     ORDER_RESULT_ABSENT,      /* this tier answered, and does not have it */
     ORDER_RESULT_STORED,      /* put: this or a higher version is there */
     ORDER_RESULT_RELEASED,    /* release: no longer a hot order */

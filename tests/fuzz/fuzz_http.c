@@ -93,7 +93,7 @@ static void check_head(const struct parsed *parsed) {
     const struct http_head *head = &parsed->fields;
     CHECK(parsed->head_bytes >= 18 && parsed->head_bytes <= limits.head_bytes_max);
     CHECK(memcmp(parsed->bytes + parsed->head_bytes - 4, "\r\n\r\n", 4) == 0);
-    CHECK(head->method != HTTP_METHOD_UNKNOWN && head->minor_version <= 1);
+    CHECK(head->minor_version <= 1);
     CHECK(!(head->chunked && (head->has_content_length || head->minor_version == 0)));
     CHECK(head->minor_version == 0 || head->host.size > 0);
     CHECK(head->path.size > 0 && (head->path.data[0] == '/' || head->path.data[0] == '*'));

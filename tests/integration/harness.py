@@ -62,7 +62,56 @@ class Answer:
         return json.loads(self.body)
 
 
-class Orderd:
+class Service:
+    """Something on this machine that speaks the API: orderd, or what stands before it."""
+
+    source = None  # the address that is spoken from, where it matters
+
+    def __init__(self, port, source=None):
+        self.port = port
+        self.source = source
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def http_connection(self):
+        """A connection for an HTTP library, not yet made."""
+        return http.client.HTTPConnection(
+            "127.0.0.1",
+            self.port,
+            timeout=ANSWERED_WITHIN_SECONDS,
+            source_address=self.source and (self.source, 0),
+        )
+
+    def request(self, method, target, body=None, headers=None):
+        """One request over a connection of its own. A body that is no bytes goes as JSON."""
+        headers = dict(headers or {})
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+            headers.setdefault("Content-Type", "application/json")
+        connection = self.http_connection()
+        try:
+            connection.request(method, target, body, headers)
+            response = connection.getresponse()
+            return Answer(response.status, joined(response.getheaders()), response.read())
+        finally:
+            connection.close()
+
+    def get(self, target, headers=None):
+        return self.request("GET", target, None, headers)
+
+    def post(self, target, body, headers=None):
+        return self.request("POST", target, body, headers)
+
+    def patch(self, target, body, headers=None):
+        return self.request("PATCH", target, body, headers)
+
+    def connect(self):
+        return Connection(self.port, self.source)
+
+
+class Orderd(Service):
     """A running orderd. `settings` are --set arguments; `arguments` any others."""
 
     started = []  # those of the present test, for cleanup
@@ -84,10 +133,6 @@ class Orderd:
         Orderd.started.append(self)
         self.start(wait)
 
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
-
     def start(self, wait=True):
         """Starts it, again after a stop or a kill: on the same port and data."""
         assert self.process is None or self.process.poll() is not None, "it runs already"
@@ -106,7 +151,8 @@ class Orderd:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise AssertionError(f"orderd ended at the start: {self.process.returncode}")
+                last = self.log().splitlines()[-3:]
+                raise AssertionError(f"orderd ended at the start: {self.process.returncode}: {last}")
             try:
                 if self.get("/readyz").status == 200:
                     return
@@ -138,34 +184,6 @@ class Orderd:
     def log(self):
         return self.log_path.read_text(errors="replace")
 
-    def request(self, method, target, body=None, headers=None):
-        """One request over a connection of its own. A body that is no bytes goes as JSON."""
-        headers = dict(headers or {})
-        if body is not None and not isinstance(body, bytes):
-            body = json.dumps(body).encode()
-            headers.setdefault("Content-Type", "application/json")
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", self.port, timeout=ANSWERED_WITHIN_SECONDS
-        )
-        try:
-            connection.request(method, target, body, headers)
-            response = connection.getresponse()
-            return Answer(response.status, joined(response.getheaders()), response.read())
-        finally:
-            connection.close()
-
-    def get(self, target, headers=None):
-        return self.request("GET", target, None, headers)
-
-    def post(self, target, body, headers=None):
-        return self.request("POST", target, body, headers)
-
-    def patch(self, target, body, headers=None):
-        return self.request("PATCH", target, body, headers)
-
-    def connect(self):
-        return Connection(self.port)
-
     def orderctl(self, *arguments, status=0):
         """Runs orderctl against it; fails on another exit status. Returns its standard output."""
         command = [program("orderctl"), *map(str, arguments), "--server", self.url]
@@ -196,8 +214,10 @@ CRASHES = {signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.
 class Connection:
     """A socket to orderd, for what an HTTP library would not send."""
 
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), ANSWERED_WITHIN_SECONDS)
+    def __init__(self, port, source=None):
+        self.socket = socket.create_connection(
+            ("127.0.0.1", port), ANSWERED_WITHIN_SECONDS, source and (source, 0)
+        )
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.received = b""
 

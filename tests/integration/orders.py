@@ -163,9 +163,7 @@ class Client:
     """Requests over one connection that is kept."""
 
     def __init__(self, orderd):
-        self.connection = http.client.HTTPConnection(
-            "127.0.0.1", orderd.port, timeout=harness.ANSWERED_WITHIN_SECONDS
-        )
+        self.connection = orderd.http_connection()
         self.connection.connect()
         self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

@@ -107,6 +107,10 @@ def test_a_line_of_16_kib_is_read_and_one_byte_more_fails_alone_with_413():
     huge = b"x" * 500_000
     results = post_lines(orderd, [fits, over, draft(), huge, draft()])
     assert [result["code"] for result in results] == [201, 413, 201, 413, 201], results
+    # A carriage return before the line feed is no part of the line.
+    results = post_lines(orderd, [fits + b"\r", over + b"\r", b"\r"])
+    assert [result["code"] for result in results] == [200, 413, 400], results
+    assert "empty" in results[2]["problem"]["detail"], results
 
 
 def test_1000_lines_are_taken_and_1001_are_413():
@@ -152,6 +156,20 @@ def test_the_longest_answers_to_1000_lines_fit():
     wrong = {name + str(number): 1 for number in range(4)}
     results = post_lines(orderd, [{**wrong, "amount": []}] * 500 + [b'{"a":"\\ud800"}'] * 500)
     assert [result["code"] for result in results] == [422] * 500 + [400] * 500
+    # Everything at once, and more than an answer has room for: each line still has its problem.
+    many = {**{name: 0 for name in orders.MEMBERS}, **{f"x{number}": 1 for number in range(12)}}
+    results = post_lines(orderd, [*longest[:500], *[many] * 500])
+    assert [result["code"] for result in results] == [200] * 500 + [422] * 500
+    assert all(result["problem"]["errors"] for result in results[500:]), results[-1]
+
+
+def test_every_wrong_member_of_a_line_is_named():
+    orderd = orders.start()
+    known = [name for name in orders.MEMBERS if name != "partner_code"]
+    wrong = {**{name: 0 for name in known}, "colour": 1, "size": 2, "note": None}
+    for result in post_lines(orderd, [wrong] * 100):
+        fields = [error["field"] for error in result["problem"]["errors"]]
+        assert sorted(fields) == sorted([*wrong, "partner_code"]), result
 
 
 def test_the_same_reference_twice_in_one_batch_is_one_order():

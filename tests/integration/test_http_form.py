@@ -347,8 +347,11 @@ def test_unknown_methods_are_501_and_known_ones_405_with_allow():
     for method in ("get", "Get", "TRACE", "CONNECT", "FOO", "GETS", "PURGE", "M-SEARCH", "X" * 40):
         for target in ("/healthz", "/v1/orders", order):
             with orderd.connect() as connection:
-                answer = connection.exchange(head(method, target))
-                check_problem(answer, 501)
+                check_problem(connection.exchange(head(method, target, body=b"{}")), 501)
+                # It was a request like any other: the connection goes on.
+                assert connection.exchange(HEALTH).status == 200, method
+        for target, status in (("/nowhere", 404), ("/v1/orders/x", 400), ("/", 404)):
+            check_problem(orderd.request(method, target), status)
     known = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
     allowed = {
         "/v1/orders": {"GET", "HEAD", "POST"},

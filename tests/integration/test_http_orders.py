@@ -104,6 +104,24 @@ def test_every_wrong_member_of_a_request_is_named_at_once():
     body["colour"] = "red"
     body["status"] = "pending"
     check_problem(orderd.post("/v1/orders", body), 422, [*body, "partner_order_id"])
+    # Whatever is unknown beside it; of that, the first are named.
+    many = {f"x{number}": number for number in range(200)}
+    problem = check_problem(orderd.post("/v1/orders", {**many, **body}), 422)
+    named = [error["field"] for error in problem["errors"]]
+    assert set(named) >= {*body, "partner_order_id", "x0", "x9"} - {"colour"}, named
+    # The longest that can be told.
+    longest = {"x" * 62 + f"{number:02}": number for number in range(20)}
+    given = {name: 0 for name in orders.MEMBERS}
+    problem = check_problem(orderd.post("/v1/orders", {**longest, **given}), 422)
+    named = [error["field"] for error in problem["errors"]]
+    assert set(named) >= {*orders.MEMBERS, *list(longest)[:10]}, named
+
+
+def test_a_time_that_is_wrong_in_two_ways_is_named_once():
+    orderd = orders.start()
+    body = {"status": "error", "requested_at": "2999-01-01T00:00:00Z", "responded_at": "no time"}
+    answer = orderd.patch(path_of(create(orderd)), body)
+    check_problem(answer, 422, ["requested_at", "responded_at"])
 
 
 def test_members_that_the_service_gives_or_that_no_order_has_are_refused():
@@ -965,6 +983,7 @@ def test_a_change_takes_the_time_that_is_given_with_it():
         yield f"{date}T{clock}.000001Z", 1
         yield f"{date}T{clock}.5Z", 500_000
         yield f"{date}T{clock}.999999999Z", 999_999
+        yield f"{date}T{clock}.123456{'7' * 100}Z", 123_456
         yield f"{date}T{clock}.120000+00:00", 120_000
         yield f"{date}T{clock}.25-00:00", 250_000
         for sign, hours, minutes in ((1, 2, 0), (-1, 5, 30), (1, 14, 0), (-1, 23, 59)):

@@ -206,11 +206,19 @@ def test_a_person_reads_a_summary():
         assert "threads 2" in out and "errors 0, refused 0" in out, out
 
 
-def test_a_file_of_ids_that_is_none_is_exit_status_3():
+def test_a_file_of_ids_that_is_none_is_exit_status_2():
     with orderctl.Responder() as responder:
         for path in ("/nowhere/at/all", "/dev/null"):
             arguments = ["bench", "statuses", "--ids", path]
-            assert path in orderctl.run(*arguments, server=responder, status=3).err
+            assert path in orderctl.run(*arguments, server=responder, status=2).err
+
+
+def test_a_load_whose_ids_cannot_be_written_makes_no_order():
+    orderd = harness.Orderd()
+    arguments = ["bench", "load", "--orders", 10, "--ids", "/nowhere/at/all"]
+    assert "/nowhere/at/all" in orderctl.run(*arguments, server=orderd, status=2).err
+    stats = orderctl.run("stats", "--interval", 0, "--json", server=orderd).json
+    assert stats["metrics"]["orderd_store_created_total"] == 0, stats
 
 
 if __name__ == "__main__":

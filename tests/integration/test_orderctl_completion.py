@@ -51,6 +51,14 @@ def test_every_option_of_every_command_is_offered():
     }  # fmt: skip
 
 
+def test_a_value_is_expected_behind_an_option_that_has_one_and_behind_no_other():
+    for command in commands():
+        out = orderctl.run(command, "--help").out
+        for option, value in re.findall(r"^  (--[a-z-]+)( \S+)?", out, re.M):
+            offered = complete(command, option, "--") != set()
+            assert offered == (value == ""), (command, option)
+
+
 def test_statuses_are_offered_where_they_stand():
     statuses = {"pending", "processing", "success", "cancel", "timeout", "error"}
     assert complete("set", "12", "") == statuses

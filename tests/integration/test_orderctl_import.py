@@ -56,9 +56,21 @@ def test_standard_input_and_an_empty_file_will_do():
     assert orderctl.run("import", "-", "--json", server=orderd).json["lines"] == 0
 
 
-def test_a_file_that_is_not_there_is_exit_status_3():
-    result = orderctl.run("import", "/nowhere/at/all", server="127.0.0.1:1", status=3)
-    assert "/nowhere/at/all" in result.err, result
+def test_a_file_that_is_none_is_exit_status_2():
+    for path in ("/nowhere/at/all", "/"):
+        result = orderctl.run("import", path, server="127.0.0.1:1", status=2)
+        assert f"{path}: " in result.err and result.out == "", result
+
+
+def test_a_line_that_is_too_long_is_told_as_the_service_would():
+    orderd = harness.Orderd()
+    first, second = (line.encode() for line in lines(0, 2).splitlines())
+    text = first.ljust(16384) + b"\r\n" + second.ljust(16385) + b"\r\n"
+    result = orderctl.run("import", "-", "--json", server=orderd, stdin=text.decode(), status=1)
+    refused, summary = (json.loads(line) for line in result.out.splitlines())
+    assert refused["line"] == 2 and refused["code"] == refused["problem"]["status"] == 413, refused
+    assert refused["problem"]["title"] == "Content Too Large" and refused["problem"]["detail"]
+    assert summary["created"] == 1 and summary["refused"] == 1, summary
 
 
 class Busy:

@@ -99,6 +99,8 @@ def test_a_directory_in_use_is_refused():
     orderd = harness.Orderd(*SETTINGS)
     result = orderctl.run("verify", orderd.data_dir, status=1)
     assert "another process uses this data directory" in result.err, result
+    told = orderctl.run("verify", orderd.data_dir, "--json", status=1).json
+    assert told["result"] == "in use" and "another process" in told["detail"], told
     assert orderd.stop() == 0
     assert verify(orderd.data_dir)["hot"] == 0
 
@@ -108,6 +110,8 @@ def test_what_is_no_data_directory_is_exit_status_3():
     orderctl.run("verify", orderd.home / "nothing", status=3)
     assert "no data directory" in orderctl.run("verify", orderd.home, status=3).err
     orderctl.run("verify", orderd.log_path, status=3)
+    told = orderctl.run("verify", orderd.home, "--json", status=3).json
+    assert told["result"] == "unreadable" and told["data_dir"] == str(orderd.home), told
 
 
 def test_a_directory_after_a_kill_is_clean():

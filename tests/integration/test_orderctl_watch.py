@@ -187,5 +187,27 @@ def test_an_event_that_is_no_order_ends_the_watch():
         assert "no order" in orderctl.run("watch", 12, server=stream.url, status=1).err
 
 
+def test_a_watch_ends_when_nobody_reads_it_any_more():
+    """As behind `| head -1`, although nothing more happens that it could fail to write."""
+    orderd = harness.Orderd()
+    orderctl.create(orderd, 1)
+    with Watch(orderd, "--changes", "--after", 0) as watch:
+        assert watch.next()["event"] == "created"
+        watch.process.stdout.close()
+        assert watch.end() == 0, watch.process.stderr.read()
+
+
+def test_a_watch_whose_output_cannot_be_written_ends_and_says_so():
+    orderd = harness.Orderd()
+    orderctl.create(orderd, 1)
+    command = [harness.program("orderctl"), "watch", "--changes", "--after", "0"]
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [*command, "--server", orderd.url], stdout=full, stderr=subprocess.PIPE, text=True,
+            check=False, timeout=orderctl.ENDED_WITHIN_SECONDS,
+        )  # fmt: skip
+    assert result.returncode == 3 and "cannot be written" in result.stderr, result
+
+
 if __name__ == "__main__":
     harness.run(globals())

@@ -115,6 +115,8 @@ def test_a_bad_file_is_refused_with_file_line_and_key():
             "order.idempotency_window_seconds: expected at least order.timeout_seconds (100)",
         ),
         ("[journal]\nsegment_mb = 100\nmax_mb = 200\n", 3, "journal.max_mb: expected at least"),
+        ("[server]\ndata_dir =\n", 2, "server.data_dir: expected the path of a directory"),
+        ("[resp]\nlisten = 127.0.0.1:8080\n", 2, "resp.listen: expected another port than"),
     ):
         path = config_file(text)
         for last in ("--check-config", "--print-config"):
@@ -122,6 +124,26 @@ def test_a_bad_file_is_refused_with_file_line_and_key():
             assert errors.count("\n") == 1 and f"{path}:{line}: {told}" in errors, (text, errors)
     _, errors = run_orderd("--config", scratch() / "none", "--check-config", status=2)
     assert "none: cannot be opened" in errors, errors
+
+
+def test_http_and_resp_cannot_share_an_address():
+    """The system would let them: half of the connections would come to the wrong one."""
+    for http, resp, shared in (
+        ("127.0.0.1:7000", "127.0.0.1:7000", True),
+        ("127.0.0.1:7000", "127.0.0.1:7001", False),
+        ("127.0.0.1:7000", "127.0.0.2:7000", False),
+        ("127.0.0.1:0", "127.0.0.1:0", False),
+        ("0.0.0.0:7000", "127.0.0.1:7000", True),
+        ("127.0.0.1:7000", "[::]:7000", True),
+        ("[::ffff:127.0.0.1]:7000", "127.0.0.1:7000", True),
+        ("0.0.0.0:7000", "[::1]:7000", False),
+        ("[::1]:7000", "[::1]:7000", True),
+        ("127.0.0.1:7000", "", False),
+    ):
+        settings = (f"server.listen={http}", f"resp.listen={resp}", "server.insecure=yes")
+        arguments = [part for setting in settings for part in ("--set", setting)]
+        _, errors = run_orderd(*arguments, "--check-config", status=2 if shared else 0)
+        assert ("resp.listen: expected another port" in errors) == shared, (http, resp, errors)
 
 
 def test_the_clusters_example_is_a_valid_file():
@@ -133,6 +155,7 @@ def test_a_clusters_servers_are_judged_before_the_start():
         ("[mysql]\nshards = here\n", 2, "mysql.shards: expected"),
         ("[redis]\nnodes = 127.0.0.1\n", 2, "redis.nodes: expected"),
         ("[cassandra]\n\nhosts = 127.0.0.1:99999\n", 3, "cassandra.hosts: "),
+        ("[audit]\nquery_instances = a:80,b\n", 2, "audit.query_instances: expected host:port"),
     ):
         path = config_file(text)
         run_orderd("--config", path, "--check-config")  # nothing of it is used embedded
@@ -171,6 +194,15 @@ def test_a_reload_applies_what_it_can_and_refuses_the_rest():
     reload("[server]\nlog_level = debug\n", "config: read again")
     reload("[server]\nlog_level = loud\n", f"config: not applied: {path}:2: server.log_level: exp")
     reload("[order]\ntimeout_seconds = 5\n", "order.timeout_seconds can change only at a restart")
+    # What can be applied is, whatever else has changed; of a file with a mistake nothing is.
+    both = "[order]\ntimeout_seconds = 5\n[server]\nlog_level = "
+    restart = "warning config: not applied: order.timeout_seconds can change only at a restart"
+    reload(both + "warning\n", restart)
+    quiet_from = len(orderd.log())
+    mistake = "[server]\nlog_level = info\nthreads = many\n"
+    reload(mistake, f"config: not applied: {path}:3: server.threads: expected")
+    reload(both + "warning\n", restart)
+    assert " info " not in orderd.log()[quiet_from:], orderd.log()[quiet_from:]
     reload("[server]\nlog_level = info\n", "config: read again")
     path.unlink()
     before = len(orderd.log())
@@ -198,6 +230,22 @@ def test_health_and_readiness():
         assert orderd.get(path).headers["content-type"] == "application/json"
         answer = orderd.request("HEAD", path)
         assert answer.status == 200 and answer.body == b"", answer
+
+
+def test_a_process_that_is_about_to_end_says_so_and_still_serves():
+    orderd = orders.start("server.drain_delay_ms=600000")
+    with Client(orderd) as kept:
+        order = create(kept)
+        orderd.end_asked = True
+        orderd.signal(signal.SIGTERM)
+        harness.wait_for(lambda: orderd.get("/readyz").status == 503, 10, "the word")
+        assert "about to end" in check_problem(orderd.get("/readyz"), 503)["detail"]
+        assert orderd.get("/healthz").status == 200
+        assert read(kept, order) == order and create(orderd)["version"] == 1
+    begin = time.monotonic()
+    orderd.signal(signal.SIGTERM)  # a second one: without the delay
+    assert orderd.process.wait(harness.STOPPED_WITHIN_SECONDS) == 0
+    assert time.monotonic() - begin < 30
 
 
 SAMPLE = re.compile(r'([a-z_:][a-z0-9_:]*)(?:\{([a-z]+="[^"]*"(?:,[a-z]+="[^"]*")*)\})? (\d+)')
@@ -249,6 +297,8 @@ def test_metrics_have_help_and_type_and_count_what_happens():
     for name, (kind, samples) in families.items():
         assert name.startswith("orderd_") and samples, name
         assert (kind == "counter") == name.endswith("_total"), (name, kind)
+        # OpenMetrics knows a counter without its ending: no gauge may have that name.
+        assert kind != "counter" or name.removesuffix("_total") not in families, name
         names = [(sample, labels) for sample, labels, _ in samples]
         assert len(names) == len(set(names)), names
         if kind == "histogram":
@@ -408,6 +458,23 @@ def test_more_batches_at_once_than_are_worked_on_get_503_at_once():
     for answer in refused:
         check_problem(answer, 503)
     orders.post_records(orderd, [orders.record()])
+
+
+def test_a_body_for_which_no_buffer_is_free_is_503_and_told_once_when_to_come_back():
+    orderd = orders.start("server.threads=1", "http.large_buffers=1", "http.medium_buffers=1")
+    batch = b"".join(orders.record() for _ in range(1000))
+    request = head("POST", "/v1/batch/orders", *header_lines(orders.OCTETS), body=batch)
+
+    def refused():
+        with orderd.connect() as connection:
+            answer = connection.exchange(request)
+        return answer if answer.status != 200 else None
+
+    with orderd.connect() as holder:
+        holder.send(request[:100_000])
+        check_problem(harness.wait_for(refused), 503)
+        holder.send(request[100_000:])
+        assert holder.read_answer().status == 200
 
 
 def header_lines(headers):

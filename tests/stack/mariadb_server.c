@@ -44,14 +44,14 @@ static void write_settings(const struct mariadb_server_process *server, const ch
     }
     const char *root = getuid() == 0 ? "user=root\n" : "";
     int written = fprintf(file,
-                          "[mysqld]\n%sdatadir=%s/data\nsocket=%s/s\nport=%u\n"
+                          "[mysqld]\n%sdatadir=%s/data\nsocket=%s/s\ntmpdir=%s\nport=%u\n"
                           "bind-address=127.0.0.1\nskip-name-resolve\nmax-connections=300\n"
                           "log-bin=orders\nbinlog-format=ROW\nbinlog-row-image=FULL\n"
                           "binlog-row-metadata=FULL\nsync-binlog=1\n"
                           "innodb-flush-log-at-trx-commit=1\nserver-id=1\ngtid-strict-mode=1\n"
                           "innodb-buffer-pool-size=256M\ninnodb-log-file-size=256M\n%s\n",
-                          root, server->directory, server->directory, server->port,
-                          extra != NULL ? extra : "");
+                          root, server->directory, server->directory, server->directory,
+                          server->port, extra != NULL ? extra : "");
     if (written < 0 || fclose(file) != 0) {
         give_up(path);
     }

@@ -114,6 +114,7 @@ class MariaDb(Server):
         lines = {
             "datadir": data,
             "socket": self.directory / "socket",
+            "tmpdir": self.directory,  # a server removes what others have in a shared one
             "port": self.port,
             "bind-address": "127.0.0.1",
             "user": getpass.getuser(),

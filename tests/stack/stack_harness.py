@@ -114,7 +114,11 @@ def named(*kinds):
 
 def heal(*kinds):
     """Has the servers of some kinds, of all without one, up again."""
-    down_or_paused = [name for name in named(*kinds) if not runs(name)]
+    start_missing(named(*kinds))
+
+
+def start_missing(names):
+    down_or_paused = [name for name in names if not runs(name)]
     if down_or_paused:
         start(*down_or_paused)
 
@@ -378,10 +382,13 @@ class Orderd(harness.Orderd):
     def __init__(self, roles, *settings, **others):
         if not harness.has_option("mysql", "shards"):
             skip("this orderd has no store on MariaDB")
-        layout.write_private(configuration_path(), configuration())
         arguments = ("--config", str(configuration_path()))
         roles = f"server.roles={roles}"
         super().__init__(roles, *settings, arguments=arguments, **others)
+
+    def start(self, wait=True):
+        layout.write_private(configuration_path(), configuration())  # gone after each test
+        super().start(wait)
 
     def metrics(self):
         """What /metrics shows, as {name: value}; labels are part of the name."""
@@ -402,11 +409,33 @@ def configuration_path():
     return pathlib.Path(tempfile.gettempdir()) / f"orderd-stack-{os.getpid()}.conf"
 
 
+# --- The service itself, with STACK=full ---
+
+
+def front(source=None):
+    """Where users speak to it, through the WAF and the load balancer; from an address where that
+    matters."""
+    return harness.Service(layout.port("nginx"), source)
+
+
+def part(name):
+    """One part of it, as command-1 or haproxy, spoken to directly."""
+    return harness.Service(layout.port(name))
+
+
+def heal_full():
+    heal()
+    start_missing([one.name for one in servers.FULL])
+
+
 # --- Running tests ---
 
 
 def fresh(*kinds):
-    """Empties the servers of some kinds, of all without one, at the same time."""
+    """Empties the servers of some kinds, of all without one, at the same time. Whoever uses them, with
+    STACK=full, is stopped before."""
+    if any(pid(one.name) for one in servers.FULL):
+        stop("full")
     ways = {"redis": fresh_redis, "kafka": fresh_kafka, "cassandra": fresh_cassandra}
     work = [way for kind, way in ways.items() if named(kind)[0] in named(*kinds)]
     if named("mariadb")[0] in named(*kinds):
@@ -432,3 +461,22 @@ def run(namespace, *kinds):
     heal(*kinds)
     fresh(*kinds)
     tap.run(namespace, lambda: cleanup(*kinds))
+
+
+def run_full(namespace):
+    """The same with the service itself on the servers. It is started for these tests, and stopped
+    again."""
+    heal()
+    fresh()
+
+    def cleanup_full():
+        try:
+            harness.cleanup()
+        finally:
+            heal_full()
+
+    try:
+        tool("start", "full")
+        tap.run(namespace, cleanup_full)
+    finally:
+        tool("stop", "full")

@@ -11,6 +11,7 @@ import time
 
 import stack_harness as stack
 from stacklib import layout, mysql, process, redis, servers
+from stacklib.server import is_listening
 
 ROW = """INSERT INTO orders (order_id, partner_code, partner_order_id, amount, currency, payment_type,
     status, version, created_at, updated_at) VALUES ({}, 'p', 'r{}', 5, 'EUR', 'pay_with_bank',
@@ -45,7 +46,7 @@ def test_the_environment_names_every_server():
     assert counts == [2, 0, 6, 1, 1, 0] and fields[1] == "orderd", fields
     for field in fields[:1] + fields[2:5]:
         for address in field.split():
-            assert servers.is_listening(address), address
+            assert is_listening(address), address
 
 
 def test_the_files_with_the_password_are_private():
@@ -488,7 +489,7 @@ def test_stack_down_ends_everything_and_keeps_the_data():
     assert not any(process.is_alive(number) for number in running.values())
     assert list(layout.PID.iterdir()) == []
     for name in EVERY:
-        assert not servers.is_listening(layout.address(name)), name
+        assert not is_listening(layout.address(name)), name
     stack.tool("stop")
     begin = time.monotonic()
     stack.start()

@@ -65,6 +65,15 @@ def test_failed_tests_are_its_failure_and_the_servers_are_stopped():
     assert calls[-1] == "stack stop redis-1 cassandra", calls
 
 
+def test_the_service_on_the_servers_rests_while_they_are_tested():
+    stopped = "[[ $* != 'stop full' ]] || echo '  nginx      stopped'"
+    _, _, calls = run(stack=stopped)
+    assert calls.index("stack stop full") < calls.index("stack start"), calls
+    assert calls[-2:] == ["stack start full", "stack stop redis-1 cassandra"], calls
+    _, _, calls = run()
+    assert "stack stop full" in calls and "stack start full" not in calls, calls
+
+
 def test_without_packages_every_test_has_failed():
     status, output, calls = run(install="exit 1")
     assert status == 1 and last_line(output) == "0 passed, 2 failed, 0 skipped", output

@@ -35,6 +35,16 @@ PORTS = {
     "cassandra storage": 27000,
     "cassandra jmx": 27199,
     "debezium": 28083,
+    "nginx": 24080,
+    "haproxy": 24081,
+    "haproxy monitor": 24082,
+    "command-1": 24091,
+    "command-2": 24092,
+    "query-1": 24093,
+    "query-2": 24094,
+    "pipeline-1": 24095,
+    "query-1 resp": 24096,
+    "query-2 resp": 24097,
 }
 
 
@@ -91,6 +101,7 @@ def settings():
         "REDIS_NODES": addresses("redis"),
         "KAFKA_BROKERS": addresses("kafka"),
         "CASSANDRA_HOSTS": addresses("cassandra"),
+        "ORDERD_URL": f"http://{address('nginx')}",
         "STACK_PORT_OFFSET": str(port_offset()),
     }
 

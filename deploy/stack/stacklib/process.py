@@ -1,6 +1,7 @@
 """Servers as processes: started in a session of their own, found again by their pid file, or, where
 that is gone or wrong, by their command line, which names their directory below build/stack/conf."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -10,7 +11,7 @@ import time
 from stacklib import layout
 
 # What may be taken for a server of ours; an editor that has its configuration open may not.
-PROGRAMS = {"mariadbd", "redis-server", "redis-check-rdb", "java", "orderd", "haproxy"}
+PROGRAMS = {"mariadbd", "redis-server", "redis-check-rdb", "java", "orderd", "haproxy", "nginx"}
 STOPPED_WITHIN_SECONDS = 60
 
 
@@ -141,13 +142,14 @@ def wait_for_end(pid, seconds):
     return True
 
 
-def stop(name, seconds=STOPPED_WITHIN_SECONDS):
-    """Asks a server to end, and waits; past the time it is killed. Returns what happened."""
+def stop(name, number=signal.SIGTERM, seconds=STOPPED_WITHIN_SECONDS):
+    """Asks a server by a signal to end, and waits; past the time it is killed. Returns what
+    happened."""
     pid = find(name)
     result = "was not running"
     if pid is not None:
         result = "stopped"
-        send(name, signal.SIGTERM)
+        send(name, number)
         send(name, signal.SIGCONT)  # a paused one hears nothing before
         if not wait_for_end(pid, seconds):
             kill(name)
@@ -157,12 +159,13 @@ def stop(name, seconds=STOPPED_WITHIN_SECONDS):
 
 
 def kill(name):
-    """Ends a server at once, as a crash would, and waits until it is gone. The pid file stays, as
-    it would."""
+    """Ends a server at once with all its processes, as a crash would, and waits until it is gone.
+    The pid file stays, as it would."""
     pid = find(name)
     if pid is None:
         return "was not running"
-    send(name, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)  # each was started as the leader of its own
     if not wait_for_end(pid, STOPPED_WITHIN_SECONDS):
         raise layout.StackError(f"{name}: process {pid} is still there after SIGKILL")
     return "killed"

@@ -90,21 +90,33 @@ static void test_a_long_message_is_cut_and_still_one_line(void **state) {
     assert_int_equal(line[strlen(line) - 1], '\n');
 }
 
-static void test_a_limited_line_comes_once_a_second_and_says_what_it_kept_back(void **state) {
-    struct fixture *fixture = *state;
-    struct log_limit limit = {0, 0};
-    for (int i = 0; i < 5; i++) {
-        log_write_limited(&fixture->log, &limit, LOG_ERROR, "disk", "full %d", i);
+static void write_limited(struct fixture *fixture, struct log_limit *limit, int from, int count) {
+    for (int i = from; i < from + count; i++) {
+        log_write_limited(&fixture->log, limit, LOG_ERROR, "disk", "full %d", i);
     }
+}
+
+static void
+test_a_limited_line_comes_some_times_at_once_and_then_says_what_it_kept_back(void **state) {
+    struct fixture *fixture = *state;
+    struct log_limit limit = {0};
+    write_limited(fixture, &limit, 0, LOG_LIMIT_BURST + 5);
     const char *lines = logged(fixture);
     assert_contains(lines, "full 0\n");
-    assert_not_contains(lines, "full 1");
-    limit.quiet_until_us = 0; /* a second later */
-    log_write_limited(&fixture->log, &limit, LOG_ERROR, "disk", "full %d", 5);
-    assert_contains(logged(fixture), "full 5 (4 like it not shown)\n");
-    limit.quiet_until_us = 0;
-    log_write_limited(&fixture->log, &limit, LOG_ERROR, "disk", "full %d", 6);
-    assert_contains(logged(fixture), "full 6\n");
+    assert_contains(lines, "full 31\n");
+    assert_not_contains(lines, "full 32");
+    limit.refilled_us -= 1000000; /* a second later one more comes */
+    write_limited(fixture, &limit, 50, 2);
+    lines = logged(fixture);
+    assert_contains(lines, "full 50 (5 like it not shown)\n");
+    assert_not_contains(lines, "full 51");
+    limit.refilled_us -=
+        INT64_C(1000000) * 3600; /* an hour later as many as at the start, not more */
+    write_limited(fixture, &limit, 100, LOG_LIMIT_BURST + 1);
+    lines = logged(fixture);
+    assert_contains(lines, "full 100 (1 like it not shown)\n");
+    assert_contains(lines, "full 131\n");
+    assert_not_contains(lines, "full 132");
 }
 
 static void test_a_line_that_cannot_be_written_is_counted(void **state) {
@@ -148,7 +160,7 @@ int main(void) {
         log_test(test_lines_below_the_level_are_not_written),
         log_test(test_control_characters_cannot_forge_a_line),
         log_test(test_a_long_message_is_cut_and_still_one_line),
-        log_test(test_a_limited_line_comes_once_a_second_and_says_what_it_kept_back),
+        log_test(test_a_limited_line_comes_some_times_at_once_and_then_says_what_it_kept_back),
         cmocka_unit_test(test_a_line_that_cannot_be_written_is_counted),
         cmocka_unit_test(test_a_fault_holds_its_message_and_the_systems_reason),
         cmocka_unit_test(test_a_long_fault_is_cut),

@@ -103,6 +103,8 @@ static void test_small_letters_and_leap_seconds_are_allowed(void **state) {
     assert_same_time("2026-01-01t00:00:00z", "2026-01-01T00:00:00Z");
     assert_same_time("2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z");
     assert_same_time("2016-12-31T23:59:60.5Z", "2017-01-01T00:00:00.5Z");
+    assert_same_time("2017-01-01T05:29:60+05:30", "2017-01-01T00:00:00Z");
+    assert_same_time("2015-06-30T16:59:60-07:00", "2015-07-01T00:00:00Z");
 }
 
 static void test_what_is_no_time_is_refused(void **state) {
@@ -128,6 +130,9 @@ static void test_what_is_no_time_is_refused(void **state) {
         "2026-01-01T24:00:00Z",
         "2026-01-01T00:60:00Z",
         "2026-01-01T00:00:61Z",
+        "2026-01-01T12:30:60Z",
+        "2026-06-29T23:59:60Z",
+        "2026-06-30T23:59:60+01:00",
         "2026-01-01T00:00:00.Z",
         "2026-01-01T00:00:00,5Z",
         "2026-01-01T00:00:00.5",

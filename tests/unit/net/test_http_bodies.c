@@ -297,7 +297,7 @@ static void test_100_continue_is_not_sent_when_it_is_pointless(void **state) {
     client_close(&client);
 }
 
-static void test_without_a_free_buffer_a_body_is_503_with_retry_after(void **state) {
+static void test_without_a_free_buffer_a_body_is_503(void **state) {
     struct harness *harness = *state;
     struct client holders[8];
     harness->options.medium_buffers = 4;
@@ -310,9 +310,7 @@ static void test_without_a_free_buffer_a_body_is_503_with_retry_after(void **sta
     }
     struct client client = client_connect(harness);
     client_say(&client, POST("/echo", "Content-Length: 20000\r\n"));
-    struct answer answer = client_receive(&client, false);
-    assert_int_equal(answer.status, 503);
-    assert_string_equal(answer_field(&answer, "Retry-After"), "1");
+    client_expect(&client, 503, NULL);
     client_expect_end(&client);
     client_close(&client);
     assert_true(metric_get(&harness->server->metrics.buffers_exhausted_total) > 0);
@@ -377,7 +375,7 @@ int main(void) {
         SERVER_TEST(test_a_body_too_large_to_read_over_closes_after_an_early_answer),
         SERVER_TEST(test_100_continue_is_sent_when_the_body_is_wanted_and_not_there),
         SERVER_TEST(test_100_continue_is_not_sent_when_it_is_pointless),
-        SERVER_TEST(test_without_a_free_buffer_a_body_is_503_with_retry_after),
+        SERVER_TEST(test_without_a_free_buffer_a_body_is_503),
         SERVER_TEST(test_a_body_cut_short_never_reaches_the_handler),
         SERVER_TEST(test_answers_before_a_body_that_is_cut_short_still_leave),
     };

@@ -49,10 +49,19 @@ static void test_each_known_method_is_known_and_only_in_capitals(void **state) {
     assert_int_equal(TAKEN("PATCH / HTTP/1.0\r\n\r\n")->method, HTTP_METHOD_PATCH);
     assert_int_equal(TAKEN("DELETE / HTTP/1.0\r\n\r\n")->method, HTTP_METHOD_DELETE);
     assert_int_equal(TAKEN("OPTIONS / HTTP/1.0\r\n\r\n")->method, HTTP_METHOD_OPTIONS);
-    REFUSED("get / HTTP/1.0\r\n\r\n", 501, "method");
-    REFUSED("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 501, "method");
+    assert_int_equal(TAKEN("get / HTTP/1.0\r\n\r\n")->method, HTTP_METHOD_UNKNOWN);
+    assert_int_equal(TAKEN("GETX / HTTP/1.0\r\n\r\n")->method, HTTP_METHOD_UNKNOWN);
+}
+
+static void test_an_unknown_method_keeps_its_path_and_without_one_it_is_501(void **state) {
+    (void)state;
+    const struct http_head *head = TAKEN("BREW /pot?sort=tea HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_int_equal(head->method, HTTP_METHOD_UNKNOWN);
+    expect_slice(head->path, "/pot");
+    expect_slice(TAKEN("BREW http://b/pot HTTP/1.1\r\nHost: a\r\n\r\n")->path, "/pot");
     REFUSED("CONNECT a.example:443 HTTP/1.1\r\nHost: a\r\n\r\n", 501, "method");
-    REFUSED("GETX / HTTP/1.1\r\nHost: a\r\n\r\n", 501, "method");
+    REFUSED("BREW pot HTTP/1.1\r\nHost: a\r\n\r\n", 501, "method");
+    REFUSED("BREW po\"t HTTP/1.1\r\nHost: a\r\n\r\n", 400, "target");
 }
 
 static void test_a_malformed_head_counts_before_an_unknown_method(void **state) {
@@ -321,6 +330,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_request_is_split_into_its_parts),
         cmocka_unit_test(test_each_known_method_is_known_and_only_in_capitals),
+        cmocka_unit_test(test_an_unknown_method_keeps_its_path_and_without_one_it_is_501),
         cmocka_unit_test(test_a_malformed_head_counts_before_an_unknown_method),
         cmocka_unit_test(test_a_method_is_a_token),
         cmocka_unit_test(test_the_request_line_has_single_blanks_and_three_parts),

@@ -243,18 +243,36 @@ static void test_a_very_long_name_is_unknown(void **state) {
     assert_invalid(*state, body, expected);
 }
 
-static void test_more_errors_than_are_kept_do_no_harm(void **state) {
+static void test_a_known_member_is_named_as_it_is_called_however_it_is_spelt(void **state) {
+    assert_invalid(*state,
+                   "{\"partner_code\":\"p\",\"partner_order_id\":\"o\","
+                   "\"\\u0061m\\u006funt\":0}",
+                   "amount: expected a whol\n");
+}
+
+/** Every wrong member that an order has is told, whatever else stands before it. */
+static void test_many_unknown_members_leave_room_for_the_known_ones(void **state) {
     struct order_scanner *scanner = *state;
     char body[2048] = "{";
     for (unsigned i = 0; i < 40; i++) {
         size_t used = strlen(body);
         (void)snprintf(body + used, sizeof(body) - used, "\"x%u\":%u,", i, i);
     }
-    body[strlen(body) - 1] = '}';
+    size_t used = strlen(body);
+    (void)snprintf(body + used, sizeof(body) - used,
+                   "\"currency\":0,\"payment_type\":0,\"bank_code\":0,\"order_id\":0,\"status\":0,"
+                   "\"version\":0,\"created_at\":0,\"updated_at\":0,\"requested_at\":0,"
+                   "\"responded_at\":0,\"expires_at\":0}");
     struct order_record draft;
     assert_int_equal(scan(scanner, body, strlen(body), &draft), ORDER_SCAN_INVALID);
     assert_int_equal(scanner->errors.count, ORDER_ERRORS_MAX);
-    assert_string_equal(scanner->errors.items[15].detail, "is not a member of an order");
+    assert_string_equal(scanner->errors.items[ORDER_ERRORS_UNKNOWN_MAX - 1].detail,
+                        "is not a member of an order");
+    assert_string_equal(scanner->errors.items[ORDER_ERRORS_UNKNOWN_MAX].detail,
+                        "expected a currency code of ISO 4217, in capitals");
+    for (size_t i = ORDER_ERRORS_MAX - 3; i < ORDER_ERRORS_MAX; i++) {
+        assert_string_equal(scanner->errors.items[i].detail, "is required");
+    }
     (void)assert_draft(scanner, "{" REQUIRED "}");
     assert_int_equal(scanner->errors.count, 0);
 }
@@ -287,7 +305,8 @@ int main(void) {
         create_test(test_members_that_the_service_gives_are_refused_even_as_null),
         create_test(test_unknown_members_are_refused_and_named_as_they_stand),
         create_test(test_a_very_long_name_is_unknown),
-        create_test(test_more_errors_than_are_kept_do_no_harm),
+        create_test(test_a_known_member_is_named_as_it_is_called_however_it_is_spelt),
+        create_test(test_many_unknown_members_leave_room_for_the_known_ones),
         create_test(test_json_that_is_no_object_is_invalid),
         create_test(test_what_is_malformed_is_told_before_what_is_invalid),
     };

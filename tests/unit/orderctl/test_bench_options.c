@@ -73,13 +73,14 @@ static void test_addresses_are_taken_apart(void **state) {
         const char *host;
         const char *port;
         const char *prefix;
+        const char *authority;
     } cases[] = {
-        {"http://10.0.0.1:81", "10.0.0.1", "81", ""},
-        {"orders.example", "orders.example", "80", ""},
-        {"http://h:1/api/", "h", "1", "/api"},
-        {"http://[::1]:90/x/y", "::1", "90", "/x/y"},
-        {"http://[::1]", "::1", "80", ""},
-        {"h:8080", "h", "8080", ""},
+        {"http://10.0.0.1:81", "10.0.0.1", "81", "", "10.0.0.1:81"},
+        {"orders.example", "orders.example", "80", "", "orders.example:80"},
+        {"http://h:1/api/", "h", "1", "/api", "h:1"},
+        {"http://[::1]:90/x/y", "::1", "90", "/x/y", "[::1]:90"},
+        {"http://[::1]", "::1", "80", "", "[::1]:80"},
+        {"h:8080", "h", "8080", "", "h:8080"},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
@@ -89,6 +90,7 @@ static void test_addresses_are_taken_apart(void **state) {
         assert_string_equal(options.host, cases[i].host);
         assert_string_equal(options.port, cases[i].port);
         assert_string_equal(options.path_prefix, cases[i].prefix);
+        assert_string_equal(options.authority, cases[i].authority);
     }
     struct bench_options options;
     struct fault fault;

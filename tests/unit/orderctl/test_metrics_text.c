@@ -63,6 +63,23 @@ static void test_a_sample_is_found_by_its_label(void **state) {
     metrics_scrape_release(&scrape);
 }
 
+static void test_the_values_of_a_label_are_listed(void **state) {
+    (void)state;
+    struct metrics_scrape scrape = read_text("a{instance=\"x:1\"} 1\n"
+                                             "b{instance=\"other\"} 1\n"
+                                             "a 3\n"
+                                             "a{by_instance=\"no\",instance=\"y:2\"} 2\n"
+                                             "a{instance=\"z:3\"} 2");
+    struct slice values[4];
+    assert_int_equal(metrics_label_values(&scrape, "a", "instance", values, 4), 3);
+    assert_slice_equal(values[0], "x:1");
+    assert_slice_equal(values[1], "y:2");
+    assert_slice_equal(values[2], "z:3");
+    assert_int_equal(metrics_label_values(&scrape, "a", "instance", values, 2), 2);
+    assert_int_equal(metrics_label_values(&scrape, "c", "instance", values, 4), 0);
+    metrics_scrape_release(&scrape);
+}
+
 static void test_a_histogram_is_one_sample(void **state) {
     (void)state;
     struct metrics_scrape scrape = read_text(first_text);
@@ -153,6 +170,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_samples_are_read_and_summed_over_their_labels),
         cmocka_unit_test(test_a_sample_is_found_by_its_label),
+        cmocka_unit_test(test_the_values_of_a_label_are_listed),
         cmocka_unit_test(test_a_histogram_is_one_sample),
         cmocka_unit_test(test_growth_is_the_difference_or_all_after_a_restart),
         cmocka_unit_test(test_a_quantile_is_interpolated_within_its_bucket),

@@ -191,14 +191,87 @@ static enum port_submit publish(struct topic_writer *writer, struct topic_publis
         assert_true(order_id_parse(request->messages[i].key, &order_id));
         request->results[i] = (uint8_t)(up ? ORDER_RESULT_STORED : ORDER_RESULT_UNKNOWN);
         world->messages[order_id] += up ? 1 : 0;
+        for (size_t k = 0; up && k < WORLD_INSTANCES; k++) {
+            if (!world->instances[k].deaf) {
+                memset(&world->instances[k].held[order_id], 0, sizeof(struct order_record));
+            }
+        }
     }
     port_complete(&request->request);
     return PORT_TAKEN;
 }
 
+/* --- Query instances. --- */
+
+struct audit_answer world_answer(struct world_instance *instance, uint64_t order_id) {
+    struct world *world = instance->world;
+    const struct order_record *held = &instance->held[order_id];
+    const struct world_row *row = &world->rows[order_id];
+    if (instance->denied[order_id]) {
+        return (struct audit_answer){.result = ORDER_RESULT_ABSENT};
+    }
+    if (held->version == 0 && !world->foreign[order_id]) {
+        held = &world->cached[order_id];
+    }
+    if (held->version == 0) {
+        held = world->hot[order_id].version != 0 ? &world->hot[order_id]
+               : row->present && !row->broken    ? &row->order
+                                                 : held;
+        if (held->version != 0) {
+            world_cache_put(world, held);
+        }
+    }
+    if (held->version != 0 && order_status_is_final(held->status)) {
+        instance->held[order_id] = *held;
+    }
+    return (struct audit_answer){
+        .result = (uint8_t)(held->version != 0 ? ORDER_RESULT_FOUND : ORDER_RESULT_ABSENT),
+        .order = *held,
+    };
+}
+
+static void answer_one(struct world_instance *instance, struct order_get_batch *batch, size_t i,
+                       bool whole) {
+    uint64_t order_id = batch->order_ids[i];
+    struct audit_answer answer = world_answer(instance, order_id);
+    instance->asked[order_id]++;
+    batch->results[i] = answer.result;
+    batch->orders[i] = answer.order;
+    if (instance->unknown[order_id]) {
+        batch->results[i] = ORDER_RESULT_UNKNOWN;
+    } else if (answer.result == ORDER_RESULT_FOUND && !whole) {
+        batch->results[i] = ORDER_RESULT_FOUND_STATE;
+        batch->orders[i] = (struct order_record){
+            .order_id = order_id, .version = answer.order.version, .status = answer.order.status};
+    }
+}
+
+static enum port_submit ask(struct query_view *view, struct order_get_batch *batch,
+                            enum world_request request) {
+    struct world_instance *instance = CONTAINER_OF(view, struct world_instance, view);
+    bool up = begin(instance->world, request) && !instance->silent;
+    bool whole = request == WORLD_VIEW_GET && !instance->gives_states;
+    instance->polls += request == WORLD_VIEW_STATES ? 1 : 0;
+    assert_true(batch->count > 0 && batch->count <= QUERY_VIEW_BATCH_MAX);
+    memset(batch->results, ORDER_RESULT_UNAVAILABLE, batch->count);
+    for (size_t i = 0; up && i < batch->count; i++) {
+        answer_one(instance, batch, i, whole);
+    }
+    port_complete(&batch->request);
+    return PORT_TAKEN;
+}
+
+static enum port_submit view_get(struct query_view *view, struct order_get_batch *batch) {
+    return ask(view, batch, WORLD_VIEW_GET);
+}
+
+static enum port_submit view_states(struct query_view *view, struct order_get_batch *batch) {
+    return ask(view, batch, WORLD_VIEW_STATES);
+}
+
 /* --- The whole. --- */
 
-static struct audit *audit_on(struct world *world) {
+static struct audit *audit_on(struct world *world, size_t view_count) {
     world->options = (struct audit_options){.per_second = 1000,
                                             .samples_per_second = 1000,
                                             .grace_ms = 10000,
@@ -213,13 +286,16 @@ static struct audit *audit_on(struct world *world) {
         .repair = &world->repair,
         .changes = &world->changes,
         .refresh = &world->refresh,
+        .views = world->views,
+        .view_count = view_count,
         .mailbox = &world->mailbox,
         .settle_us = 60000000,
+        .view_lag_us = 3000000,
     };
     return audit_create(&parts);
 }
 
-struct world *world_create(void) {
+static struct world *create(size_t view_count) {
     static const struct order_store_ops store_ops = {
         .get = store_get, .scan = store_scan, .release = store_release};
     static const struct order_cache_ops cache_ops = {
@@ -228,6 +304,8 @@ struct world *world_create(void) {
     static const struct archive_repair_ops repair_ops = {.look = row_look, .write = row_write};
     static const struct change_log_ops log_ops = {.read = log_read, .newest = newest};
     static const struct topic_writer_ops writer_ops = {.publish = publish};
+    static const struct query_view_ops view_ops = {.get = view_get, .states = view_states};
+    static const char *const names[WORLD_INSTANCES] = {"first:8080", "second:8080"};
     struct world *world = calloc(1, sizeof(*world));
     assert_non_null(world);
     assert_true(mailbox_init(&world->mailbox, AUDIT_OUTSTANDING_MAX));
@@ -238,11 +316,24 @@ struct world *world_create(void) {
     world->repair.ops = &repair_ops;
     world->changes.ops = &log_ops;
     world->refresh.ops = &writer_ops;
+    for (size_t i = 0; i < WORLD_INSTANCES; i++) {
+        world->instances[i].view = (struct query_view){&view_ops, names[i]};
+        world->instances[i].world = world;
+        world->views[i] = &world->instances[i].view;
+    }
     world->clock.now_us = now;
     world->now_us = SAMPLE_TIME_US + 1000000;
-    world->audit = audit_on(world);
+    world->audit = audit_on(world, view_count);
     assert_non_null(world->audit);
     return world;
+}
+
+struct world *world_create(void) {
+    return create(0);
+}
+
+struct world *world_create_watching(void) {
+    return create(WORLD_INSTANCES);
 }
 
 void world_destroy(struct world *world) {
@@ -275,6 +366,12 @@ void world_commit(struct world *world, const struct order_record *order) {
     world->references[order->order_id].order_id = order->order_id;
     world->told[world->told_count++] = *order;
     world_cache_put(world, order);
+    for (size_t i = 0; i < WORLD_INSTANCES; i++) {
+        struct world_instance *instance = &world->instances[i];
+        if (!instance->behind && order->version > instance->held[order->order_id].version) {
+            instance->held[order->order_id] = *order;
+        }
+    }
 }
 
 void world_archive(struct world *world, uint64_t order_id) {
@@ -306,4 +403,25 @@ uint64_t world_found_any(const struct world *world) {
         found += world_found(world, (enum audit_kind)i);
     }
     return found;
+}
+
+void assert_cached(const struct world *world, const struct order_record *order) {
+    assert_false(world->foreign[order->order_id]);
+    assert_memory_equal(&world->cached[order->order_id], order, sizeof(*order));
+}
+
+void assert_archived(const struct world *world, const struct order_record *order) {
+    assert_true(world->rows[order->order_id].present && !world->rows[order->order_id].broken);
+    assert_memory_equal(&world->rows[order->order_id].order, order, sizeof(*order));
+}
+
+void assert_one(struct world *world, enum audit_kind kind) {
+    world_drive(world, WORLD_SOON);
+    assert_int_equal(world_found(world, kind), 1);
+    assert_int_equal(world_repaired(world, kind), 1);
+    assert_int_equal(world_found_any(world), 1);
+    world_drive(world, 2 * WORLD_SOON);
+    assert_int_equal(world_found_any(world), 1);
+    assert_int_equal(metric_get(&audit_metrics(world->audit)->suspects), 0);
+    assert_int_equal(metric_get(&audit_metrics(world->audit)->alarms), 0);
 }

@@ -31,8 +31,8 @@ static struct order_record final_order(uint64_t order_id) {
     return order;
 }
 
-/** Begins a round, in which the store shows orders 3, 1 and 2. */
-static void show_three(struct bench *bench) {
+/** A slice of a round, in which the store shows orders 3, 1 and 2. */
+static void show_three_at(struct bench *bench, uint64_t cursor) {
     static const uint64_t ids[] = {3, 1, 2};
     (void)archiver_step(bench->archiver);
     struct order_scan_batch *scan = fake_expect(&bench->fake, FAKE_SCAN);
@@ -41,10 +41,15 @@ static void show_three(struct bench *bench) {
         scan->orders[i] = final_order(ids[i]);
     }
     scan->count = ARRAY_COUNT(ids);
-    scan->cursor = 0;
+    scan->cursor = cursor;
     scan->result = ORDER_RESULT_FOUND;
     fake_complete(&bench->fake);
     (void)archiver_step(bench->archiver);
+}
+
+/** The last slice of a round. */
+static void show_three(struct bench *bench) {
+    show_three_at(bench, 0);
 }
 
 static void put_with(struct bench *bench, const uint8_t results[3]) {
@@ -115,6 +120,38 @@ static void test_an_order_whose_copy_differs_stays_and_is_found_again_by_a_walk(
     teardown(&bench);
 }
 
+static void test_what_failed_early_in_a_walk_is_found_by_another_one_soon(void **state) {
+    (void)state;
+    static const uint8_t refused[] = {ORDER_RESULT_UNAVAILABLE, ORDER_RESULT_UNAVAILABLE,
+                                      ORDER_RESULT_UNAVAILABLE};
+    struct bench bench;
+    setup(&bench);
+    show_three_at(&bench, 7);
+    put_with(&bench, refused);
+    bench.fake.now_us = archiver_step(bench.archiver);
+    (void)archiver_step(bench.archiver);
+    struct order_scan_batch *scan = fake_expect(&bench.fake, FAKE_SCAN);
+    assert_int_equal(scan->cursor, 7);
+    scan->count = 0;
+    scan->cursor = 0; /* nothing more: the walk is over */
+    scan->result = ORDER_RESULT_FOUND;
+    fake_complete(&bench.fake);
+    int64_t end_us = bench.fake.now_us;
+    do {
+        bench.fake.now_us = archiver_step(bench.archiver);
+        (void)archiver_step(bench.archiver);
+        scan = fake_expect(&bench.fake, FAKE_SCAN);
+        scan->count = 0;
+        scan->result = ORDER_RESULT_FOUND;
+        if (!scan->thorough) {
+            fake_complete(&bench.fake);
+        }
+    } while (!scan->thorough && bench.fake.now_us < end_us + 60000000);
+    assert_true(scan->thorough);
+    assert_true(bench.fake.now_us <= end_us + 5000000);
+    teardown(&bench);
+}
+
 static void test_only_what_was_stored_is_read_back(void **state) {
     (void)state;
     static const uint8_t results[] = {ORDER_RESULT_UNKNOWN, ORDER_RESULT_STORED,
@@ -180,6 +217,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_orders_are_released_after_they_were_stored_and_read_back),
         cmocka_unit_test(test_an_order_whose_copy_differs_stays_and_is_found_again_by_a_walk),
+        cmocka_unit_test(test_what_failed_early_in_a_walk_is_found_by_another_one_soon),
         cmocka_unit_test(test_only_what_was_stored_is_read_back),
         cmocka_unit_test(test_nothing_is_released_where_nothing_reads_back),
         cmocka_unit_test(test_a_busy_port_is_asked_again_with_the_same_orders),

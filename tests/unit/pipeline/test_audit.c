@@ -1,30 +1,7 @@
 #include "audit_world.h"
 
 #define SECOND INT64_C(1000000)
-/* Long enough for a walk, the grace time and a repair. */
-#define SOON (25 * SECOND)
-
-static void assert_cached(const struct world *world, const struct order_record *order) {
-    assert_false(world->foreign[order->order_id]);
-    assert_memory_equal(&world->cached[order->order_id], order, sizeof(*order));
-}
-
-static void assert_archived(const struct world *world, const struct order_record *order) {
-    assert_true(world->rows[order->order_id].present && !world->rows[order->order_id].broken);
-    assert_memory_equal(&world->rows[order->order_id].order, order, sizeof(*order));
-}
-
-/** Found once, repaired once, and nothing else found; it stays so. */
-static void assert_one(struct world *world, enum audit_kind kind) {
-    world_drive(world, SOON);
-    assert_int_equal(world_found(world, kind), 1);
-    assert_int_equal(world_repaired(world, kind), 1);
-    assert_int_equal(world_found_any(world), 1);
-    world_drive(world, 2 * SOON);
-    assert_int_equal(world_found_any(world), 1);
-    assert_int_equal(metric_get(&audit_metrics(world->audit)->suspects), 0);
-    assert_int_equal(metric_get(&audit_metrics(world->audit)->alarms), 0);
-}
+#define SOON WORLD_SOON
 
 static void test_tiers_that_agree_give_no_disagreement(void **state) {
     (void)state;
@@ -142,68 +119,6 @@ static void test_a_foreign_value_is_replaced(void **state) {
     world->foreign[7] = true;
     assert_one(world, AUDIT_FOREIGN);
     assert_cached(world, &order);
-    world_destroy(world);
-}
-
-static void test_a_deleted_row_is_written_above_its_deletion(void **state) {
-    (void)state;
-    struct world *world = world_create();
-    struct order_record order = world_ended(world, 7);
-    world->rows[7] = (struct world_row){.present = false, .writetime_us = world->now_us};
-    memset(world->references, 0, sizeof(world->references));
-    assert_one(world, AUDIT_ARCHIVE_LOST);
-    assert_archived(world, &order);
-    assert_int_equal(world->messages[7], 1);
-    world_destroy(world);
-}
-
-static void test_a_reference_alone_raises_an_alarm_until_the_log_tells_the_truth(void **state) {
-    (void)state;
-    struct world *world = world_create();
-    struct order_record order = world_ended(world, 7);
-    world->rows[7] = (struct world_row){.present = false, .writetime_us = world->now_us};
-    size_t told = world->told_count;
-    world->told_count = 0; /* the log has not been read so far yet */
-    world_drive(world, SOON);
-    assert_int_equal(world_found(world, AUDIT_ORPHAN), 1);
-    assert_int_equal(metric_get(&audit_metrics(world->audit)->alarms), 1);
-    world->told_count = told;
-    world_drive(world, SOON);
-    assert_int_equal(world_repaired(world, AUDIT_ARCHIVE_LOST), 1);
-    assert_archived(world, &order);
-    assert_int_equal(metric_get(&audit_metrics(world->audit)->alarms), 0);
-    world_destroy(world);
-}
-
-static void test_an_older_or_broken_row_is_written_above_its_write_time(void **state) {
-    (void)state;
-    struct world *world = world_create();
-    struct order_record older = world_ended(world, 7);
-    struct order_record broken = world_ended(world, 8);
-    int64_t hidden_us = world->now_us + 500 * SECOND; /* by hand, from a clock that is ahead */
-    world->rows[7].order = world_order(world, 7, 1, ORDER_STATUS_CANCEL);
-    world->rows[7].writetime_us = hidden_us;
-    world->rows[8].broken = true;
-    world_drive(world, SOON);
-    assert_int_equal(world_found(world, AUDIT_ARCHIVE_WRONG), 2);
-    assert_int_equal(world_repaired(world, AUDIT_ARCHIVE_WRONG), 2);
-    assert_archived(world, &older);
-    assert_archived(world, &broken);
-    assert_int_equal(world->rows[7].writetime_us, hidden_us + 1);
-    world_destroy(world);
-}
-
-static void test_a_row_that_cannot_be_written_over_becomes_an_alarm(void **state) {
-    (void)state;
-    struct world *world = world_create();
-    (void)world_ended(world, 7);
-    world->rows[7] = (struct world_row){.present = false, .writetime_us = INT64_MAX};
-    memset(world->references, 0, sizeof(world->references));
-    world_drive(world, 150 * SECOND);
-    assert_int_equal(world_found(world, AUDIT_ARCHIVE_LOST), 1);
-    assert_int_equal(world_repaired(world, AUDIT_ARCHIVE_LOST), 0);
-    assert_int_equal(metric_get(&audit_metrics(world->audit)->alarms), 1);
-    assert_int_equal(world->requests[WORLD_WRITE], 10);
     world_destroy(world);
 }
 
@@ -535,10 +450,6 @@ int main(void) {
         cmocka_unit_test(test_other_bytes_at_the_same_version_are_forged),
         cmocka_unit_test(test_who_forges_an_entry_again_and_again_is_found),
         cmocka_unit_test(test_a_foreign_value_is_replaced),
-        cmocka_unit_test(test_a_deleted_row_is_written_above_its_deletion),
-        cmocka_unit_test(test_a_reference_alone_raises_an_alarm_until_the_log_tells_the_truth),
-        cmocka_unit_test(test_an_older_or_broken_row_is_written_above_its_write_time),
-        cmocka_unit_test(test_a_row_that_cannot_be_written_over_becomes_an_alarm),
         cmocka_unit_test(test_two_homes_become_one_once_the_archive_has_settled),
         cmocka_unit_test(test_an_order_whose_row_went_away_keeps_its_home_in_the_store),
         cmocka_unit_test(test_an_order_without_a_home_is_an_alarm_that_counts_once),

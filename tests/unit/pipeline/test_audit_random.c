@@ -1,5 +1,6 @@
-/** The checker among changes, losses, forgeries and tiers that do not answer, all at random under a
- *  seed: in the end every tier has the truth, and on the way nothing true was lost. */
+/** The checker among changes, losses, forgeries, and tiers and query instances that do not answer,
+ *  all at random under a seed: in the end every tier has the truth and every instance answers it,
+ * and on the way nothing true was lost. */
 #include "audit_world.h"
 
 #define ORDERS 40
@@ -59,6 +60,29 @@ static void spoil_cache(struct chaos *chaos, uint64_t order_id) {
     }
 }
 
+static void spoil_instance(struct chaos *chaos, uint64_t order_id) {
+    struct world_instance *instance = &chaos->world->instances[draw(chaos, WORLD_INSTANCES)];
+    const struct order_record *truth = &chaos->truth[order_id];
+    switch (draw(chaos, 6)) {
+    case 0:
+        instance->silent = !instance->silent;
+        break;
+    case 1:
+        instance->gives_states = !instance->gives_states;
+        break;
+    case 2:
+        instance->unknown[order_id] = !instance->unknown[order_id];
+        break;
+    case 3:
+        instance->held[order_id] = chaos->former[order_id];
+        break;
+    default:
+        instance->held[order_id] = world_order(
+            chaos->world, order_id, truth->version + (uint32_t)draw(chaos, 3), ORDER_STATUS_CANCEL);
+        break;
+    }
+}
+
 static void spoil_row(struct chaos *chaos, uint64_t order_id) {
     struct world *world = chaos->world;
     struct world_row *row = &world->rows[order_id];
@@ -66,13 +90,17 @@ static void spoil_row(struct chaos *chaos, uint64_t order_id) {
         return;
     }
     row->writetime_us = world->now_us;
-    row->present = draw(chaos, 2) == 0;
-    row->broken = row->present;
+    row->present = draw(chaos, 3) != 0;
+    row->broken = row->present && draw(chaos, 2) == 0;
+    if (row->present && !row->broken) {
+        row->order = world_order(world, order_id, 1 + (uint32_t)draw(chaos, 9), ORDER_STATUS_ERROR);
+        row->writetime_us += (int64_t)draw(chaos, 1000000000);
+    }
 }
 
 static void act(struct chaos *chaos) {
     uint64_t order_id = 1 + draw(chaos, ORDERS);
-    switch (draw(chaos, 10)) {
+    switch (draw(chaos, 11)) {
     case 0:
         if (chaos->truth[order_id].version != 0) {
             spoil_cache(chaos, order_id);
@@ -81,7 +109,12 @@ static void act(struct chaos *chaos) {
     case 1:
         spoil_row(chaos, order_id);
         break;
-    case 2: {
+    case 2:
+        if (chaos->truth[order_id].version != 0) {
+            spoil_instance(chaos, order_id);
+        }
+        break;
+    case 3: {
         enum world_request request = (enum world_request)draw(chaos, WORLD_REQUESTS);
         chaos->world->down[request] = !chaos->world->down[request];
         break;
@@ -115,10 +148,16 @@ static void assert_truth(const struct chaos *chaos, uint64_t order_id) {
     if (world->cached[order_id].version != 0 || !order_status_is_final(truth->status)) {
         assert_memory_equal(&world->cached[order_id], truth, sizeof(*truth));
     }
+    for (size_t i = 0; i < WORLD_INSTANCES; i++) {
+        struct audit_answer answer = world_answer(&chaos->world->instances[i], order_id);
+        assert_int_equal(answer.result, ORDER_RESULT_FOUND);
+        assert_memory_equal(&answer.order, truth, sizeof(*truth));
+    }
 }
 
 static void run_seed(uint64_t seed) {
-    struct chaos chaos = {.world = world_create(), .random = seed * UINT64_C(0x9e3779b97f4a7c15)};
+    struct chaos chaos = {.world = world_create_watching(),
+                          .random = seed * UINT64_C(0x9e3779b97f4a7c15)};
     chaos.world->meddle = meddle;
     chaos.world->meddler = &chaos;
     for (int i = 0; i < MOMENTS; i++) {
@@ -131,6 +170,12 @@ static void run_seed(uint64_t seed) {
     }
     chaos.world->meddle = NULL;
     memset(chaos.world->down, 0, sizeof(chaos.world->down));
+    for (size_t i = 0; i < WORLD_INSTANCES; i++) {
+        struct world_instance *instance = &chaos.world->instances[i];
+        memset(instance->unknown, 0, sizeof(instance->unknown));
+        instance->silent = false;
+        instance->gives_states = false;
+    }
     world_drive(chaos.world, INT64_C(700000000)); /* past the pause of an alarm, twice */
     for (uint64_t id = 1; id <= ORDERS; id++) {
         assert_truth(&chaos, id);

@@ -169,6 +169,100 @@ static void test_who_lost_the_lease_begins_anew_with_the_newest(void **state) {
     world_destroy(world);
 }
 
+/* --- Query instances. --- */
+
+/** The store commits it, the cache has it at once; the first instance gets it after `delay_us`, or
+ *  not at all below 0. */
+static void commit_behind(struct world *world, uint64_t order_id, int64_t delay_us) {
+    struct world_instance *first = &world->instances[0];
+    struct order_record old = world_order(world, order_id, 1, ORDER_STATUS_PENDING);
+    struct order_record order = world_order(world, order_id, 2, ORDER_STATUS_PROCESSING);
+    first->held[order_id] = old;
+    first->behind = true;
+    world_commit(world, &order);
+    if (delay_us >= 0) {
+        world_drive(world, delay_us);
+        first->held[order_id] = order;
+        first->behind = false;
+    }
+}
+
+static void test_the_time_until_each_query_instance_answers_a_change_is_counted(void **state) {
+    (void)state;
+    struct world *world = world_create_watching();
+    world_drive(world, 100000);
+    commit_behind(world, 1, 2 * SECOND);
+    world_drive(world, SECOND);
+    commit_behind(world, 2, 7 * SECOND);
+    world_drive(world, 2 * SECOND);
+    assert_within(world, AUDIT_TIER_CACHE, 2, 2, 2);
+    assert_within(world, AUDIT_TIER_QUERY, 0, 1, 2);
+    assert_within(world, AUDIT_TIER_QUERY + 1, 2, 2, 2);
+    assert_int_equal(checked(world, AUDIT_TIER_QUERY), 2);
+    assert_int_equal(checked(world, AUDIT_TIER_QUERY + 1), 2);
+    assert_int_equal(metric_get(&audit_metrics(world->audit)->following), 0);
+    assert_int_equal(world_found_any(world), 0);
+    world_destroy(world);
+}
+
+static void test_an_instance_that_never_gets_a_change_is_counted_and_repaired(void **state) {
+    (void)state;
+    struct world *world = world_create_watching();
+    world_drive(world, 100000);
+    world->down[WORLD_SCAN] = true; /* only the sample can find it */
+    commit_behind(world, 1, -1);
+    world->references[1].order_id = 0;
+    world_drive(world, 59 * SECOND);
+    assert_int_equal(checked(world, AUDIT_TIER_QUERY), 0);
+    world_drive(world, 3 * SECOND);
+    assert_within(world, AUDIT_TIER_QUERY, 0, 0, 0);
+    assert_int_equal(checked(world, AUDIT_TIER_QUERY), 1);
+    world_drive(world, 40 * SECOND);
+    assert_int_equal(world_repaired(world, AUDIT_VIEW_STALE), 1);
+    world_destroy(world);
+}
+
+static void test_a_silent_instance_is_not_counted_and_holds_nobody_up(void **state) {
+    (void)state;
+    struct world *world = world_create_watching();
+    world_drive(world, 100000);
+    world->instances[0].silent = true;
+    uint64_t committed = 0;
+    for (; committed < 60 * 50; committed++) { /* more than can be followed at once */
+        struct order_record order = world_order(
+            world, 1 + committed % 60, 1 + (uint32_t)(committed / 60), ORDER_STATUS_PENDING);
+        world_commit(world, &order);
+        world_drive(world, 10000);
+    }
+    world_drive(world, SECOND);
+    assert_int_equal(checked(world, AUDIT_TIER_CACHE), committed);
+    assert_int_equal(checked(world, AUDIT_TIER_QUERY + 1), committed);
+    assert_int_equal(checked(world, AUDIT_TIER_QUERY), 0);
+    assert_in_range(world->instances[0].polls, 25, 35); /* of 30 s */
+    assert_true(metric_get(&audit_instance_metrics(world->audit, 0)->unanswered_total) > 25);
+    world->instances[0].silent = false;
+    world_drive(world, 2 * SECOND);
+    struct order_record order = world_order(world, 61, 1, ORDER_STATUS_PENDING);
+    world_commit(world, &order);
+    world_drive(world, SECOND);
+    assert_within(world, AUDIT_TIER_QUERY, 1, 1, 1);
+    world_destroy(world);
+}
+
+static void test_what_an_instance_does_not_know_is_not_counted(void **state) {
+    (void)state;
+    struct world *world = world_create_watching();
+    world_drive(world, 100000);
+    world->instances[0].unknown[1] = true;
+    struct order_record order = world_order(world, 1, 1, ORDER_STATUS_PENDING);
+    world_commit(world, &order);
+    world_drive(world, 70 * SECOND);
+    assert_int_equal(checked(world, AUDIT_TIER_QUERY), 0);
+    assert_within(world, AUDIT_TIER_QUERY + 1, 1, 1, 1);
+    assert_int_equal(metric_get(&audit_metrics(world->audit)->samples_dropped_total), 1);
+    world_destroy(world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_time_until_the_cache_has_a_change_is_counted),
@@ -180,6 +274,10 @@ int main(void) {
         cmocka_unit_test(test_a_cache_that_does_not_answer_is_not_counted),
         cmocka_unit_test(test_more_changes_than_are_followed_are_passed_over),
         cmocka_unit_test(test_who_lost_the_lease_begins_anew_with_the_newest),
+        cmocka_unit_test(test_the_time_until_each_query_instance_answers_a_change_is_counted),
+        cmocka_unit_test(test_an_instance_that_never_gets_a_change_is_counted_and_repaired),
+        cmocka_unit_test(test_a_silent_instance_is_not_counted_and_holds_nobody_up),
+        cmocka_unit_test(test_what_an_instance_does_not_know_is_not_counted),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, NULL, NULL);
