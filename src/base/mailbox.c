@@ -6,6 +6,7 @@
 
 bool mailbox_init(struct mailbox *mailbox, size_t capacity) {
     atomic_init(&mailbox->sleeping, 0);
+    atomic_init(&mailbox->woken, 0);
     mailbox->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (mailbox->event_fd < 0) {
         return false;
@@ -22,7 +23,7 @@ void mailbox_deinit(struct mailbox *mailbox) {
     (void)close(mailbox->event_fd);
 }
 
-void mailbox_wake(struct mailbox *mailbox) {
+static void wake_sleeper(struct mailbox *mailbox) {
     /* Orders the caller's push before the look at `sleeping`; the owner does the reverse. So
      * either the sender sees the flag or the owner sees the item. */
     if (atomic_fetch_add_explicit(&mailbox->sleeping, 0, memory_order_seq_cst) != 0 &&
@@ -37,13 +38,21 @@ bool mailbox_send(struct mailbox *mailbox, void *item) {
     if (!ring_push(&mailbox->ring, item)) {
         return false;
     }
-    mailbox_wake(mailbox);
+    wake_sleeper(mailbox);
     return true;
+}
+
+void mailbox_wake(struct mailbox *mailbox) {
+    /* The ring shows nothing of what the caller changed: an owner that has looked for that already,
+     * and does not sleep yet, learns of it here. */
+    atomic_store_explicit(&mailbox->woken, 1, memory_order_seq_cst);
+    wake_sleeper(mailbox);
 }
 
 bool mailbox_prepare_sleep(struct mailbox *mailbox) {
     atomic_exchange_explicit(&mailbox->sleeping, 1, memory_order_seq_cst);
-    return ring_count(&mailbox->ring) == 0;
+    return ring_count(&mailbox->ring) == 0 &&
+           atomic_exchange_explicit(&mailbox->woken, 0, memory_order_seq_cst) == 0;
 }
 
 void mailbox_end_sleep(struct mailbox *mailbox) {

@@ -12,6 +12,7 @@ struct mailbox {
     struct ring ring;
     int event_fd;              /* owned; readable when the owner should wake */
     _Atomic uint32_t sleeping; /* set by the owner, cleared by the first sender */
+    _Atomic uint32_t woken;    /* without an item; cleared by the owner before it sleeps */
 };
 
 /** @param capacity how many items may wait at once: an owner that bounds what it has outstanding
@@ -22,7 +23,8 @@ void mailbox_deinit(struct mailbox *mailbox);
 /** False when the box is full. Wakes the owner where needed. @thread any. */
 MUST_CHECK bool mailbox_send(struct mailbox *mailbox, void *item);
 
-/** Wakes the owner without an item. @thread any. */
+/** Wakes the owner without an item, or keeps it from its next sleep: it looks once more at whatever
+ *  the caller changed before. @thread any. */
 void mailbox_wake(struct mailbox *mailbox);
 
 /** The next item, or NULL. @thread the owner. */
@@ -30,8 +32,9 @@ static inline void *mailbox_take(struct mailbox *mailbox) {
     return ring_pop(&mailbox->ring);
 }
 
-/** True when the box is empty and the owner may sleep until event_fd is readable; after that, or
- *  when it decides otherwise, it calls mailbox_end_sleep. @thread the owner. */
+/** True when the box is empty, nobody called mailbox_wake since the last time, and the owner may
+ * sleep until event_fd is readable; after that, or when it decides otherwise, it calls
+ * mailbox_end_sleep. @thread the owner. */
 MUST_CHECK bool mailbox_prepare_sleep(struct mailbox *mailbox);
 void mailbox_end_sleep(struct mailbox *mailbox);
 

@@ -212,6 +212,21 @@ static bool check_addresses(const struct program_options *options, struct fault 
     return true;
 }
 
+/** A look-up asks MariaDB once and Cassandra twice at most, and has to be over before its lock
+ * record ends, or another process begins the same one. */
+static bool check_lookup_time(const struct program_options *options, struct fault *fault) {
+    uint64_t longest_ms =
+        options->mysql.read_timeout_ms + 2 * options->cassandra.request_timeout_ms;
+    if (longest_ms > options->redis.lock_ms) {
+        fault_set(fault,
+                  "redis.lock_ms: expected at least mysql.read_timeout_ms and twice "
+                  "cassandra.request_timeout_ms, together %llu, got %llu",
+                  (unsigned long long)longest_ms, (unsigned long long)options->redis.lock_ms);
+        return false;
+    }
+    return true;
+}
+
 /** Judges what each server's options come to; names in them are looked up, but for those of query
  *  instances. */
 static bool check_servers(const struct program_options *options, struct fault *fault) {
@@ -219,7 +234,8 @@ static bool check_servers(const struct program_options *options, struct fault *f
     struct redis_settings redis;
     struct cassandra_terms cassandra;
     struct query_http_settings instances;
-    return mariadb_settings_read(&options->mysql, getenv(MARIADB_PASSWORD_VARIABLE), &mariadb,
+    return check_lookup_time(options, fault) &&
+           mariadb_settings_read(&options->mysql, getenv(MARIADB_PASSWORD_VARIABLE), &mariadb,
                                  fault) &&
            redis_settings_read(&options->redis, getenv(REDIS_PASSWORD_VARIABLE), &redis, fault) &&
            cassandra_options_read(&options->cassandra, getenv("ORDERD_CASSANDRA_PASSWORD"),

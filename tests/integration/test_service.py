@@ -156,6 +156,7 @@ def test_a_clusters_servers_are_judged_before_the_start():
         ("[redis]\nnodes = 127.0.0.1\n", 2, "redis.nodes: expected"),
         ("[cassandra]\n\nhosts = 127.0.0.1:99999\n", 3, "cassandra.hosts: "),
         ("[audit]\nquery_instances = a:80,b\n", 2, "audit.query_instances: expected host:port"),
+        ("[redis]\nlock_ms = 7799\n", 2, "redis.lock_ms: expected at least mysql.read_timeout_ms"),
     ):
         path = config_file(text)
         run_orderd("--config", path, "--check-config")  # nothing of it is used embedded

@@ -35,9 +35,9 @@
       "Write requests to one partition that are under way at once")                                \
     X(uint64, select_ids_max, "100", "1..500", start,                                              \
       "Orders of one partition that are read by one request")                                      \
-    X(uint64, request_timeout_ms, "3000", "10..60000", start,                                      \
+    X(uint64, request_timeout_ms, "2400", "10..60000", start,                                      \
       "Time that an order's read or write has in all, waiting and a second try included")          \
-    X(uint64, attempt_timeout_ms, "1500", "10..60000", start,                                      \
+    X(uint64, attempt_timeout_ms, "1200", "10..60000", start,                                      \
       "Time that a node has to answer one request")                                                \
     X(uint64, connect_timeout_ms, "2000", "10..60000", start,                                      \
       "Time to connect, log in and prepare the statements")                                        \

@@ -174,6 +174,20 @@ static void test_an_owner_with_mail_does_not_sleep(void **state) {
     mailbox_deinit(&mailbox);
 }
 
+static void test_a_wake_without_an_item_keeps_the_owner_from_its_next_sleep(void **state) {
+    (void)state;
+    struct mailbox mailbox;
+    assert_true(mailbox_init(&mailbox, 4));
+    mailbox_wake(&mailbox); /* after the owner's last look, before it sleeps */
+    assert_false(mailbox_prepare_sleep(&mailbox));
+    mailbox_end_sleep(&mailbox);
+    assert_true(mailbox_prepare_sleep(&mailbox));
+    mailbox_wake(&mailbox);
+    assert_true(is_readable(&mailbox));
+    mailbox_end_sleep(&mailbox);
+    mailbox_deinit(&mailbox);
+}
+
 static void test_a_wait_without_mail_ends_at_its_time(void **state) {
     (void)state;
     struct mailbox mailbox;
@@ -251,6 +265,7 @@ int main(void) {
         cmocka_unit_test(test_an_owner_that_is_awake_costs_no_system_call),
         cmocka_unit_test(test_a_sleeping_owner_is_woken_once),
         cmocka_unit_test(test_an_owner_with_mail_does_not_sleep),
+        cmocka_unit_test(test_a_wake_without_an_item_keeps_the_owner_from_its_next_sleep),
         cmocka_unit_test(test_a_wait_without_mail_ends_at_its_time),
         cmocka_unit_test(test_a_full_box_says_so),
         cmocka_unit_test_prestate(test_no_wake_up_is_lost, producers),

@@ -324,7 +324,9 @@ static void test_who_follows_from_the_newest_of_the_view_misses_nothing(void **s
     assert_int_equal(batch.count, 1);
     assert_memory_equal(&orders[0], &next, sizeof(next));
     /* And the watch is woken once the table has it. */
-    assert_true(mailbox_prepare_sleep(mailbox));
+    while (!mailbox_prepare_sleep(mailbox)) {
+        mailbox_end_sleep(mailbox); /* it was woken before */
+    }
     world_run(&world);
     assert_int_equal(atomic_load(&mailbox->sleeping), 0);
     view->ops->newest(view, &after);
